@@ -1,0 +1,1 @@
+"""hftrainer: human motion and language, a model zoo with one house around it."""
