@@ -1,0 +1,77 @@
+"""The door for the authors' checkpoints: which of their parameter names is which of ours, checked both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from hftrainer.errors import ArtifactError
+from hftrainer.models.motion.motiongpt.network import LanguageModelConfig, TokenizerConfig
+
+
+def tokenizer_keys(config: TokenizerConfig) -> dict[str, str]:
+    """Our parameter name -> theirs (without ``vae.``) for every parameter of a ``MotionTokenizer``."""
+    last = config.down + 2
+    modules = {
+        "encoder.enter": "encoder.model.0",
+        "encoder.leave": f"encoder.model.{last}",
+        "decoder.enter": "decoder.model.0",
+        "decoder.smooth": f"decoder.model.{last}",
+        "decoder.leave": f"decoder.model.{last + 2}",
+    }
+    for i in range(config.down):
+        modules[f"encoder.down.{i}"] = f"encoder.model.{i + 2}.0"
+        modules[f"decoder.up.{i}"] = f"decoder.model.{i + 2}.2"
+        for j in range(config.depth):
+            for part in ("conv1", "conv2", "norm1", "norm2"):
+                if part.startswith("norm") and config.norm is None:
+                    continue
+                modules[f"encoder.levels.{i}.{j}.{part}"] = f"encoder.model.{i + 2}.1.model.{j}.{part}"
+                modules[f"decoder.levels.{i}.{j}.{part}"] = f"decoder.model.{i + 2}.0.model.{j}.{part}"
+    keys = {"quantizer.codebook": "quantizer.codebook"}
+    for ours, theirs in modules.items():
+        suffixes = ["weight", "bias"]
+        if ".norm" in ours and config.norm == "batch":
+            suffixes += ["running_mean", "running_var", "num_batches_tracked"]
+        keys.update({f"{ours}.{s}": f"{theirs}.{s}" for s in suffixes})
+    return keys
+
+
+def language_model_keys(config: LanguageModelConfig) -> dict[str, str]:
+    """Our parameter name -> theirs (without ``lm.language_model.``) for every parameter of a ``LanguageModel``.
+
+    Their two further names of the shared embedding, ``encoder.embed_tokens`` and ``decoder.embed_tokens``, are left out.
+    """
+    keys = {"vocabulary.rows.weight": "shared.weight", "head.weight": "lm_head.weight"}
+    parts = {"query": "q", "key": "k", "value": "v", "out": "o"}
+    for stack, count in (("encoder", config.encoder_layers), ("decoder", config.decoder_layers)):
+        keys[f"{stack}.norm.weight"] = f"{stack}.final_layer_norm.weight"
+        first = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        keys[f"{stack}.positions.bias.weight"] = first
+        for i in range(count):
+            ours, theirs = f"{stack}.layers.{i}", f"{stack}.block.{i}.layer"
+            last = 2 if stack == "decoder" else 1
+            keys[f"{ours}.norm1.weight"] = f"{theirs}.0.layer_norm.weight"
+            keys[f"{ours}.norm3.weight"] = f"{theirs}.{last}.layer_norm.weight"
+            for a, b in parts.items():
+                keys[f"{ours}.attention.{a}.weight"] = f"{theirs}.0.SelfAttention.{b}.weight"
+            for a, b in (("gate", "wi_0"), ("enter", "wi_1"), ("leave", "wo")):
+                keys[f"{ours}.feedforward.{a}.weight"] = f"{theirs}.{last}.DenseReluDense.{b}.weight"
+            if stack == "decoder":
+                keys[f"{ours}.norm2.weight"] = f"{theirs}.1.layer_norm.weight"
+                for a, b in parts.items():
+                    keys[f"{ours}.cross.{a}.weight"] = f"{theirs}.1.EncDecAttention.{b}.weight"
+    return keys
+
+
+def rename(theirs: Mapping[str, Tensor], keys: Mapping[str, str], prefix: str = "") -> dict[str, Tensor]:
+    """Their tensors under our names.
+
+    Raises:
+        ArtifactError: a key that is absent; all absent keys are listed.
+    """
+    absent = [prefix + name for name in keys.values() if prefix + name not in theirs]
+    if absent:
+        raise ArtifactError(f"the checkpoint must hold {', '.join(absent)}; they are absent. Is it another model's file?")
+    return {ours: theirs[prefix + name] for ours, name in keys.items()}
