@@ -1,0 +1,41 @@
+# make demo       environment, then out/demo.bvh, out/demo.mp4 and out/demo.gif from one sentence
+# make test       the same environment, then lint, types and tests
+# make test-slow  the tests that take minutes each
+# make wheel      dist/*.whl, the built-in model inside
+# make clean      removes what the above made, but not the environment
+
+PYTHON ?= python3
+PROMPT ?= a person walks forward and then turns around
+BIN    := .venv/bin
+READY  := .venv/ready
+
+.PHONY: demo test test-slow wheel clean
+
+# pip fetches torch, because pip knows this machine's own wheels and indexes; uv does the rest, because it is quick.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv torch
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[video,dev]"
+	touch $@
+
+demo: $(READY)
+	$(BIN)/hftrainer generate "$(PROMPT)" --seed 0 -o out/demo.bvh -o out/demo.mp4 -o out/demo.gif
+	@echo
+	@echo 'Your turn:  . .venv/bin/activate && hftrainer generate "a person jumps" -o jump.mp4'
+
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
+test: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+test-slow: export OMP_NUM_THREADS = 2
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+wheel: $(READY)
+	$(BIN)/uv build --wheel --python $(BIN)/python --out-dir dist
+
+clean:
+	rm -rf out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
