@@ -33,7 +33,7 @@ def _float(values: Any, tail: tuple[int, ...], what: str) -> np.ndarray:
         array = array.astype(np.float64)
     if array.shape[array.ndim - len(tail) :] != tail or array.ndim < len(tail):
         want = ", ".join(["...", *map(str, tail)])
-        raise ValueError(f"{what} must have shape ({want}); got {array.shape}. Name the format that the numbers are in.")
+        raise ValueError(f"{what} must have shape ({want}); got {array.shape}. Name the format the numbers are in.")
     return array
 
 
@@ -296,7 +296,8 @@ def euler_to_matrix(angles: Any, order: str) -> np.ndarray:
     True
     """
     angles = _float(angles, (3,), "euler")
-    turns = [rotvec_to_quat_wxyz(angles[..., n, None] * np.eye(3, dtype=angles.dtype)[a]) for n, a in enumerate(_axes(order))]
+    axes = np.eye(3, dtype=angles.dtype)[list(_axes(order))]
+    turns = [rotvec_to_quat_wxyz(angles[..., n, None] * axes[n]) for n in range(3)]
     return quat_wxyz_to_matrix(quat_multiply(quat_multiply(turns[0], turns[1]), turns[2]))
 
 

@@ -49,7 +49,7 @@ def _joints(joints: Any, skeleton: Skeleton, name: str) -> np.ndarray:
         )
     positions = np.ascontiguousarray(array.transpose(2, 1, 0), dtype=np.float64)
     if not np.isfinite(positions).all():
-        bad = ~np.isfinite(positions).all(axis=(0, 1))
+        bad = np.logical_not(np.isfinite(positions).all(axis=(0, 1)))
         raise ValueError(
             f"{name}: every joint must be finite; got NaN or infinity in {int(bad.sum())} of {len(bad)} frames, "
             f"first in frame {int(bad.argmax())}. Cut or mend the clip."
@@ -92,7 +92,7 @@ def _bones(positions: np.ndarray, skeleton: Skeleton, name: str) -> tuple[np.nda
     if lengths.min() < 1e-9:
         joint, frame = np.argwhere(lengths < 1e-9)[0]
         raise ValueError(
-            f"{name}: every bone must have a length above 0; got none at joint {skeleton.joints[joint]}, frame {frame}. "
+            f"{name}: every bone must have a length above 0; got 0 at joint {skeleton.joints[joint]}, frame {frame}. "
             "Joints that lie on each other have no direction."
         )
     bones /= lengths
@@ -178,7 +178,10 @@ def _heading(positions: np.ndarray, skeleton: Skeleton, smooth: bool, name: str)
     across = _across(positions, skeleton, -1.0)
     length = np.sqrt((across * across).sum(0))
     if length.min() < 1e-12:
-        raise ValueError(f"{name}: shoulders and hips must differ; they give no facing in frame {int(length.argmin())}.")
+        raise ValueError(
+            f"{name}: the body must face somewhere; hips and shoulders give no direction in frame "
+            f"{int(length.argmin())}."
+        )
     x, z = across[2] / length, -across[0] / length
     if smooth:
         x, z = _smooth(x), _smooth(z)
@@ -213,9 +216,7 @@ def _swings(bones: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     return swing
 
 
-def _local_quats(
-    bones: np.ndarray, heading: tuple[np.ndarray, np.ndarray], skeleton: Skeleton
-) -> np.ndarray:
+def _local_quats(bones: np.ndarray, heading: tuple[np.ndarray, np.ndarray], skeleton: Skeleton) -> np.ndarray:
     """``(4, J, T)`` rotation of each joint relative to the one before it in its chain; joint 0 holds the heading."""
     swing = _swings(bones, skeleton)
     swing[:, 0] = 0
@@ -276,7 +277,9 @@ def _encode(joints: Any, skeleton: Skeleton, offsets: Any, name: str) -> np.ndar
 # ---------------------------------------------------------------------------------------------- encode, public
 
 
-def uniform_skeleton(joints: Any, offsets: Any = None, *, skeleton: Skeleton = SMPL22, name: str = "motion") -> np.ndarray:
+def uniform_skeleton(
+    joints: Any, offsets: Any = None, *, skeleton: Skeleton = SMPL22, name: str = "motion"
+) -> np.ndarray:
     """The same movement on the reference body: bone directions kept, bone lengths replaced, the path scaled.
 
     Args:
