@@ -1,0 +1,171 @@
+"""Sentences to motions.
+
+Several motions (more than one sentence, or --samples above 1) are numbered in the order of the sentences, the samples of
+one sentence together: -o walk.bvh becomes walk-000.bvh, walk-001.bvh, … Motion data is written before any picture of
+it. The seed, the model's hash and the settings are stored in every .npz and .bvh file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hftrainer.cli.outputs import DATA, PICTURES, plan
+from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, whole
+from hftrainer.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from hftrainer.motion import Motion
+
+#: Motions asked of the model at once; bounds memory, and lets finished files rest on disk while the next are made.
+CHUNK = 32
+
+
+def arguments(parser: Parser) -> None:
+    """What ``hftrainer generate`` takes."""
+    parser.add_argument("prompts", nargs="*", metavar="SENTENCE", help='for example "a person walks forward"')
+    parser.flag("--prompts", dest="prompt_file", metavar="FILE", help="more sentences, one on each line")
+    parser.flag("--model", metavar="NAME|FOLDER|REPO", help="which model; the built-in one by default")
+    parser.flag("--seconds", type=above_zero("seconds"), help="length; by default the model decides")
+    parser.flag("--frames", type=whole(1), help="length in frames, instead of --seconds")
+    parser.flag("--samples", type=whole(1), default=1, help="motions for each sentence (default 1)")
+    parser.flag("--seed", type=whole(0), default=0, help="the same seed gives the same motion (default 0)")
+    parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
+    endings = ", ".join(DATA + PICTURES)
+    parser.flag("-o", "--output", action="append", metavar="FILE", help=f"may be repeated; {endings}")
+
+
+def read_prompts(args: argparse.Namespace) -> list[str]:
+    """All sentences of a request, those of ``--prompts FILE`` last.
+
+    Raises:
+        RequestError: there is none, or one is empty, or the file is not text.
+    """
+    prompts = [prompt.strip() for prompt in args.prompts]
+    if "" in prompts:
+        raise RequestError(f"sentence {prompts.index('') + 1} must have words; got an empty one. Say what moves and how.")
+    if args.prompt_file is not None:
+        try:
+            lines = Path(args.prompt_file).read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as exc:
+            raise RequestError(f"{args.prompt_file} must be UTF-8 text; got other bytes at {exc.start}.") from exc
+        prompts += [line.strip() for line in lines if line.strip()]
+        if not prompts:
+            raise RequestError(f"{args.prompt_file} must hold one sentence on each line; got none.")
+    if not prompts:
+        raise RequestError('give a sentence, for example: hftrainer generate "a person waves" -o wave.mp4')
+    return prompts
+
+
+def frames_asked(args: argparse.Namespace, least: int, most: int, fps: float) -> int | None:
+    """The number of frames of each motion, or ``None`` where the model decides.
+
+    Raises:
+        RequestError: fewer or more than the model makes; the message names what it makes.
+    """
+    if args.seconds is not None:
+        if not (least - 0.5) / fps <= args.seconds <= (most + 0.5) / fps:
+            nearest = least if args.seconds * fps < least else most
+            raise RequestError(
+                f"--seconds must be {least / fps:g} to {most / fps:g} for this model; got {args.seconds:g}. "
+                f"Nearest: {nearest / fps:g}."
+            )
+        return min(max(round(args.seconds * fps), least), most)
+    if args.frames is not None and not least <= args.frames <= most:
+        nearest = least if args.frames < least else most
+        raise RequestError(
+            f"--frames must be {least} to {most} for this model ({fps:g} frames per second); got {args.frames}. "
+            f"Nearest: {nearest}."
+        )
+    return args.frames
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine or this build of torch does not have."""
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as exc:
+        have = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise RequestError(f"--device must be one of {', '.join(have)} here; got {device!r}.") from exc
+
+
+def make(args: argparse.Namespace, prompts: Sequence[str], progress: Progress) -> Iterator[tuple[str, Motion]]:
+    """Sentence and motion, one after the other, in the order in which files are numbered."""
+    progress("loading the model")
+    check_device(args.device)
+    from hftrainer.motion.representation.specs import get_spec
+    from hftrainer.pipelines.motiongpt import MotionGPTPipeline
+
+    pipe = MotionGPTPipeline.from_pretrained(args.model, device=args.device)
+    frames = frames_asked(args, *pipe.frame_range, get_spec("hml263").fps)
+    at_once = max(1, CHUNK // args.samples)
+    for start in range(0, len(prompts), at_once):
+        chunk = list(prompts[start : start + at_once])
+        progress(f"generating {start * args.samples + 1} of {len(prompts) * args.samples}")
+        lengths = None if frames is None else [frames] * len(chunk)
+        motions = pipe(chunk, frames=lengths, seed=args.seed, samples=args.samples)
+        for index, motion in enumerate(motions):
+            yield chunk[index // args.samples], motion
+
+
+def write(motion: Motion, files: Sequence[Path], caption: str | None, progress: Progress) -> None:
+    """Write one motion to all its files, data before pictures.
+
+    Where only pictures were asked for, the motion rests in ``NAME.motion.npz`` until they stand, and stays there when
+    one fails: drawing never loses a motion.
+    """
+    from hftrainer.motion.files import save
+    from hftrainer.rendering.video import render
+
+    data = [file for file in files if file.suffix.lower() in DATA]
+    kept = None if data else files[0].with_suffix(".motion.npz")
+    for file in [kept] if kept else data:
+        progress(f"writing {file}")
+        save(motion, file)
+    try:
+        for file in files:
+            if file not in data:
+                progress(f"drawing {file}")
+                render(motion, file, caption=caption)
+    except (ValueError, OSError, RuntimeError) as exc:
+        where = f" The motion itself is safe in {kept or data[0]}."
+        raise RuntimeError(f"{files[-1]}: drawing failed: {str(exc).rstrip('.')}.{where}") from exc
+    except KeyboardInterrupt:
+        if kept:
+            kept.unlink()
+        raise
+    if kept:
+        kept.unlink()
+
+
+def run(args: argparse.Namespace, progress: Progress) -> Done:
+    """Make the motions and write the files."""
+    started = time.monotonic()
+    prompts = read_prompts(args)
+    if args.seconds is not None and args.frames is not None:
+        raise RequestError("--seconds and --frames say the same thing; got both. Keep one.")
+    count = len(prompts) * args.samples
+    rows = plan(args.output or [], count, DATA + PICTURES)
+    report: list[dict[str, Any]] = []
+    for index, (prompt, motion) in enumerate(make(args, prompts, progress)):
+        write(motion, rows[index], prompt, progress)
+        report.append(
+            {
+                "prompt": prompt,
+                "sample": index % args.samples,
+                "frames": len(motion),
+                "seconds": round(motion.seconds, 3),
+                "fps": motion.fps,
+                "files": [str(file) for file in rows[index]],
+                "about": dict(motion.about),
+            }
+        )
+    return Done(
+        {"motions": report, "seconds": round(time.monotonic() - started, 3)},
+        [str(file) for row in rows for file in row],
+    )

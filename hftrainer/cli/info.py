@@ -1,0 +1,83 @@
+"""What a model folder, a dataset folder or a motion file is.
+
+Of a model: its files with sizes and SHA-256, its configuration and its card. Of a dataset: its dataset.json. Of a motion
+file: representation, frames, frame rate, the road it came by, and what it was made from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from hftrainer.cli.convert import check_names
+from hftrainer.cli.parser import Done, Parser, RequestError, add_input_flags
+from hftrainer.cli.progress import Progress
+
+BUILT_IN = Path(__file__).resolve().parent.parent / "artifacts"
+
+
+def arguments(parser: Parser) -> None:
+    """What ``hftrainer info`` takes."""
+    parser.add_argument("thing", nargs="?", default="motiongpt-mini", metavar="THING",
+                        help="a folder, a file or a built-in model's name (default motiongpt-mini)")  # fmt: skip
+    add_input_flags(parser)
+
+
+def describe_folder(folder: Path) -> dict[str, Any]:
+    """Files of a folder with sizes and hashes, its small JSON files read, and where its card is."""
+    files = []
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        files.append({"name": file.relative_to(folder).as_posix(), "bytes": file.stat().st_size, "sha256": digest})
+    settings = {}
+    for file in sorted(folder.glob("*.json")):
+        if file.stat().st_size <= 50_000:
+            settings[file.name] = json.loads(file.read_text(encoding="utf-8"))
+    card = folder / "README.md"
+    return {"folder": str(folder), "settings": settings, "files": files, "card": str(card) if card.exists() else None}
+
+
+def folder_lines(report: dict[str, Any]) -> list[str]:
+    """The description of a folder, for people."""
+    lines = [report["folder"], ""]
+    for name, values in report["settings"].items():
+        lines += [f"{name}:", *(f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()), ""]
+    lines += [f"{file['bytes']:>12,} bytes  {file['sha256'][:16]}  {file['name']}" for file in report["files"]]
+    if report["card"]:
+        lines += ["", Path(report["card"]).read_text(encoding="utf-8").strip()]
+    return lines
+
+
+def run(args: argparse.Namespace, progress: Progress) -> Done:
+    """Describe one thing."""
+    thing = Path(args.thing)
+    if not thing.exists() and (BUILT_IN / args.thing).is_dir():
+        thing = BUILT_IN / args.thing
+    if thing.is_dir():
+        progress(f"reading {thing}")
+        if (thing / "dataset.json").is_file():
+            dataset = json.loads((thing / "dataset.json").read_text(encoding="utf-8"))
+            lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in dataset.items()]
+            return Done({"folder": str(thing), "dataset": dataset}, [str(thing), "", *lines])
+        report = describe_folder(thing)
+        return Done(report, folder_lines(report))
+    if not thing.is_file():
+        known = ", ".join(sorted(folder.name for folder in BUILT_IN.glob("*") if folder.is_dir())) or "none"
+        raise RequestError(f"{args.thing} must be a file, a folder or a built-in model ({known}); there is nothing there.")
+    check_names(args.named)
+    from hftrainer.motion.files import load
+
+    motion = load(thing, representation=args.named, fps=args.fps)
+    report = {
+        "file": str(thing),
+        "representation": motion.representation.name,
+        "frames": len(motion),
+        "fps": motion.fps,
+        "seconds": round(motion.seconds, 3),
+        "route": list(motion.route),
+        "about": dict(motion.about),
+    }
+    return Done(report, [f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in report.items()])

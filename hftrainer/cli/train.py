@@ -1,0 +1,41 @@
+"""One recipe to one run folder.
+
+--set changes one setting of the recipe, as TOML: --set optimizer.rate=1e-4. A run that was stopped goes on with
+--resume, bit for bit as if it had not been.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from hftrainer.cli.outputs import check_folder
+from hftrainer.cli.parser import Done, Parser, RequestError
+from hftrainer.cli.progress import Progress
+
+
+def arguments(parser: Parser) -> None:
+    """What ``hftrainer train`` takes."""
+    parser.add_argument("recipe", metavar="RECIPE.toml", help="see recipes/")
+    parser.flag("-o", "--output", required=True, metavar="DIR", help="the run folder: log, checkpoints, artifact")
+    parser.flag("--set", action="append", default=[], dest="changes", metavar="A.B=C", help="may be repeated")
+    parser.flag("--resume", action="store_true", help="go on from the last checkpoint in DIR")
+
+
+def run(args: argparse.Namespace, progress: Progress) -> Done:
+    """Train."""
+    if not Path(args.recipe).is_file():
+        raise RequestError(f"{args.recipe} must be a recipe; there is no such file. See recipes/.")
+    for change in args.changes:
+        key, equals, _ = change.partition("=")
+        if not equals or not all(part.isidentifier() for part in key.strip().split(".")):
+            raise RequestError(f"--set must look like optimizer.rate=1e-4; got {change!r}.")
+    check_folder(Path(args.output))
+    progress("loading torch")
+    from hftrainer.training.loop import run_recipe
+
+    started = time.monotonic()
+    run_recipe(Path(args.recipe), list(args.changes), args.resume, Path(args.output))
+    report = {"recipe": args.recipe, "folder": args.output, "seconds": round(time.monotonic() - started, 1)}
+    return Done(report, [args.output])
