@@ -9,7 +9,8 @@ and grows counter-clockwise seen from above, so that **turning left is positive*
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -214,10 +215,10 @@ class Measures:
     def span(self, start: int, stop: int) -> Measures:
         """The tracks of frames ``start`` up to ``stop``, with the floor and body of the whole."""
         cut = slice(start, stop)
-        tracks = {
-            name: value[cut] if isinstance(value, np.ndarray) else value for name, value in self.__dict__.items()
+        tracks: dict[str, Any] = {
+            name: value[cut] for name, value in self.__dict__.items() if isinstance(value, np.ndarray)
         }
-        return Measures(**tracks)
+        return replace(self, **tracks)
 
 
 def held_above(track: np.ndarray, frames: int) -> float:

@@ -1,0 +1,742 @@
+"""Sentences that a recorded movement earns by measurement.
+
+A short label ("walk", "form 1") says little and nothing of where in a clip its action falls. ``describe`` measures a
+window (``hftrainer.motion.measure``), finds what clearly happens in it, in order, and says that in a handful of
+different everyday sentences. What cannot be measured (why, with what object, in which style) is not said. Every
+choice of words comes from a hash of the data: the same window always gives the same sentences.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hftrainer.motion.measure import Measures, held_above, measure, runs_of, smooth
+
+SUBJECTS = (
+    "a person", "someone", "somebody", "the person", "a human", "the figure", "an individual", "a human figure",
+    "the character", "this person", "one person", "the human",
+)  # fmt: skip
+
+#: Phrases for each kind of event. ``*`` marks the verb, which takes the form that the sentence asks for.
+PHRASES: dict[str, tuple[str, ...]] = {
+    "walk_f": ("*walk forward", "*walk ahead", "*walk straight ahead", "*take steps forward", "*stroll forward",
+               "*go forward on foot", "*move ahead at a walk", "*pace forward", "*walk along"),
+    "walk_f_slow": ("*walk forward slowly", "slowly *walk forward", "*stroll forward slowly", "*amble ahead",
+                    "*take slow steps forward", "*move forward at a slow walk", "*saunter ahead", "*wander forward"),
+    "walk_f_fast": ("*walk forward quickly", "briskly *walk forward", "*stride forward", "*march ahead at a brisk pace",
+                    "*hurry ahead with long steps", "*walk fast", "*walk ahead briskly", "*go ahead at a fast walk"),
+    "walk_b": ("*walk backwards", "*walk backward", "*step backwards", "*take steps back", "*move back step by step",
+               "*back away", "*go backwards", "*back up", "*retreat at a walk"),
+    "walk_l": ("*step to the left", "*sidestep to the left", "*move sideways to the left", "*walk sideways to the left",
+               "*shuffle to the left", "*take side steps left", "*go left sideways"),
+    "walk_r": ("*step to the right", "*sidestep to the right", "*move sideways to the right",
+               "*walk sideways to the right", "*shuffle to the right", "*take side steps right", "*go right sideways"),
+    "step_f": ("*take a step forward", "*step forward", "*move a step ahead", "*come a little forward"),
+    "step_b": ("*take a step back", "*step back", "*move back a little", "*go a step backwards"),
+    "step_l": ("*take a step to the left", "*step left", "*move a little to the left"),
+    "step_r": ("*take a step to the right", "*step right", "*move a little to the right"),
+    "walk_on": ("*keep walking", "*walk on", "*continue walking", "*go on walking"),
+    "jog_on": ("*keep jogging", "*jog on", "*continue jogging"),
+    "run_on": ("*keep running", "*run on", "*continue running"),
+    "jog_f": ("*jog forward", "*jog ahead", "*jog along", "*jog straight ahead", "*trot forward", "*run slowly forward",
+              "*run ahead at an easy pace", "*move ahead at a jog"),
+    "run_f": ("*run forward", "*run ahead", "*run", "*run straight ahead", "*dash forward", "*run along",
+              "*hurry ahead at a run", "quickly *run forward", "*rush forward"),
+    "sprint_f": ("*run forward fast", "*sprint", "*sprint forward", "*run very quickly", "*race ahead",
+                 "*run as fast as possible", "*dash ahead at full speed", "*charge forward"),
+    "run_b": ("*run backwards", "*run backward", "*jog backwards", "quickly *run backwards", "*go backwards at a run"),
+    "run_l": ("quickly *sidestep to the left", "*shuffle fast to the left", "*move quickly sideways to the left",
+              "*rush to the left"),
+    "run_r": ("quickly *sidestep to the right", "*shuffle fast to the right", "*move quickly sideways to the right",
+              "*rush to the right"),
+    "circle_l": ("{gait} in a circle to the left", "{gait} around in a circle counterclockwise",
+                 "{gait} in a counterclockwise circle", "{gait} in a circle, always turning left"),
+    "circle_r": ("{gait} in a circle to the right", "{gait} around in a circle clockwise",
+                 "{gait} in a clockwise circle", "{gait} in a circle, always turning right"),
+    "veer_l": ("{gait} and *veer left", "{gait} forward, bearing left", "{gait} along a curve to the left",
+               "{gait} ahead and *turn slightly left", "{gait} in a slight left curve",
+               "{gait} diagonally to the left"),
+    "veer_r": ("{gait} and *veer right", "{gait} forward, bearing right", "{gait} along a curve to the right",
+               "{gait} ahead and *turn slightly right", "{gait} in a slight right curve",
+               "{gait} diagonally to the right"),
+    "quarter_l": ("{gait} and *turn left", "{gait} and *turn 90 degrees to the left",
+                  "{gait} around a corner to the left",
+                  "{gait} with a sharp left turn", "{gait} and *make a left turn", "{gait} and *take a left"),
+    "quarter_r": ("{gait} and *turn right", "{gait} and *turn 90 degrees to the right",
+                  "{gait} around a corner to the right", "{gait} with a sharp right turn",
+                  "{gait} and *make a right turn", "{gait} and *take a right"),
+    "wide_l": ("{gait} and *turn sharply to the left", "{gait} with a wide turn to the left",
+               "{gait} and *turn far to the left", "{gait} and *swing around to the left"),
+    "wide_r": ("{gait} and *turn sharply to the right", "{gait} with a wide turn to the right",
+               "{gait} and *turn far to the right", "{gait} and *swing around to the right"),
+    "back_l": ("{gait}, *turn around to the left and *come back", "{gait}, *make a u-turn to the left and *return",
+               "{gait} and *turn around over the left side", "{gait}, *turn back and *return"),
+    "back_r": ("{gait}, *turn around to the right and *come back", "{gait}, *make a u-turn to the right and *return",
+               "{gait} and *turn around over the right side", "{gait}, *turn back and *return"),
+    "turn_slight_l": ("*turn slightly to the left", "*turn a little to the left", "*twist the body to the left"),
+    "turn_slight_r": ("*turn slightly to the right", "*turn a little to the right", "*twist the body to the right"),
+    "turn_quarter_l": ("*turn left", "*turn to the left", "*make a quarter turn to the left",
+                       "*turn 90 degrees to the left", "*turn left on the spot"),
+    "turn_quarter_r": ("*turn right", "*turn to the right", "*make a quarter turn to the right",
+                       "*turn 90 degrees to the right", "*turn right on the spot"),
+    "turn_back_l": ("*turn around to the left", "*turn around", "*make a half turn to the left",
+                    "*turn 180 degrees to the left", "*turn to face the other way"),
+    "turn_back_r": ("*turn around to the right", "*turn around", "*make a half turn to the right",
+                    "*turn 180 degrees to the right", "*turn to face the other way"),
+    "spin_l": ("*spin around to the left", "*turn a full circle to the left", "*spin left", "*twirl around to the left",
+               "*make a full turn counterclockwise"),
+    "spin_r": ("*spin around to the right", "*turn a full circle to the right", "*spin right",
+               "*twirl around to the right", "*make a full turn clockwise"),
+    "still": ("*stand still", "*stand in place", "*stay where they are", "*stand without moving", "*remain standing",
+              "*stand calmly", "*stand quietly on the spot", "*wait in place"),
+    "stand": ("*stand", "*stand in place", "*stay in place", "*stand on the spot", "*remain in one place"),
+    "gesture": ("*stand and *move the arms", "*stand in place, moving both hands",
+                "*gesture with the hands while standing",
+                "*stay on the spot and *move the arms around", "*move the arms while standing in place"),
+    "gesture_left": ("*stand and *move the left arm", "*gesture with the left hand",
+                     "*move the left hand while standing"),
+    "gesture_right": ("*stand and *move the right arm", "*gesture with the right hand",
+                      "*move the right hand while standing"),
+    "lively": ("*move the whole body energetically", "*move arms and legs in a lively way",
+               "*step around with lively arms and legs", "energetically *move around on the spot"),
+    "steps": ("*take small steps around the spot", "*shift about with small steps", "*step around in place",
+              "*make a few small steps"),
+    "jump": ("*jump", "*jump up", "*leap up", "*leap into the air", "*spring up", "*jump off the ground",
+             "*do a jump", "*make a jump"),
+    "jump_high": ("*jump high", "*jump high into the air", "*leap up high", "*make a high jump", "*spring far up"),
+    "jump_forward": ("*jump forward", "*leap forward", "*make a leap ahead", "*jump ahead", "*take a long jump forward",
+                     "*spring forward", "*bound ahead"),
+    "jumps": ("*jump several times", "*jump again and again", "*jump up and down", "*leap up repeatedly",
+              "*keep jumping", "*make several jumps"),
+    "hop": ("*hop", "*do a small hop", "*make a little jump", "*hop off the ground", "*bounce up once"),
+    "hops": ("*hop several times", "*hop along", "*bounce up and down", "*make several small hops", "*hop repeatedly"),
+    "skips": ("*hop forward again and again", "*move forward with springy hops", "*bounce ahead with hopping steps",
+              "*skip ahead"),
+    "kick_left": ("*kick with the left foot", "*kick with the left leg", "*do a left kick",
+                  "*give a kick with the left leg",
+                  "*kick out with the left foot", "*throw a kick with the left leg"),
+    "kick_right": ("*kick with the right foot", "*kick with the right leg", "*do a right kick",
+                   "*give a kick with the right leg", "*kick out with the right foot",
+                   "*throw a kick with the right leg"),
+    "kick_high_left": ("*kick high with the left leg", "*do a high kick with the left foot",
+                       "*swing the left leg up high", "*throw a high left kick"),
+    "kick_high_right": ("*kick high with the right leg", "*do a high kick with the right foot",
+                        "*swing the right leg up high", "*throw a high right kick"),
+    "kicks": ("*kick with both legs in turn", "*do several kicks", "*kick left and right", "*throw a series of kicks"),
+    "leg_left": ("*lift the left leg", "*raise the left leg", "*raise the left foot off the floor",
+                 "*bring the left knee up"),
+    "leg_right": ("*lift the right leg", "*raise the right leg", "*raise the right foot off the floor",
+                  "*bring the right knee up"),
+    "balance_left": ("*stand on the left leg", "*balance on the left leg",
+                     "*stand on one leg with the right leg raised"),
+    "balance_right": ("*stand on the right leg", "*balance on the right leg",
+                      "*stand on one leg with the left leg raised"),
+    "punch_left": ("*punch with the left hand", "*throw a left punch", "*strike forward with the left fist",
+                   "*punch with the left arm", "*hit forward with the left hand"),
+    "punch_right": ("*punch with the right hand", "*throw a right punch", "*strike forward with the right fist",
+                    "*punch with the right arm", "*hit forward with the right hand"),
+    "punches": ("*throw several punches", "*punch with both hands", "*punch again and again", "*box with both fists",
+                "*strike forward with both hands in turn"),
+    "arm_left": ("*raise the left arm", "*lift the left arm up", "*put the left hand up", "*hold the left arm up",
+                 "*raise the left hand above the shoulder"),
+    "arm_right": ("*raise the right arm", "*lift the right arm up", "*put the right hand up", "*hold the right arm up",
+                  "*raise the right hand above the shoulder"),
+    "arms": ("*raise both arms", "*lift both arms up", "*put both hands up", "*hold both arms up",
+             "*raise both hands into the air", "*lift the arms above the shoulders"),
+    "arms_repeat": ("*raise both arms again and again", "*swing both arms up and down", "*lift both arms repeatedly"),
+    "jacks": ("*do jumping jacks", "*do star jumps", "*perform jumping jacks",
+              "*jump the feet apart while swinging the arms up"),
+    "wave_left": ("*wave with the left hand", "*wave the left arm", "*wave the raised left hand"),
+    "wave_right": ("*wave with the right hand", "*wave the right arm", "*wave the raised right hand"),
+    "arms_out": ("*hold both arms out to the sides", "*stretch the arms out sideways", "*spread both arms",
+                 "*extend the arms to both sides"),
+    "crouch": ("*crouch down", "*crouch", "*squat down", "*squat", "*get down low", "*bend the knees and *go down",
+               "*lower the body", "*duck down low"),
+    "crouched": ("*stay crouched", "*stay down low", "*remain in a crouch", "*hold a low position with bent knees"),
+    "crouch_walk": ("*move along in a crouch", "*walk with bent knees, staying low", "*creep along crouched"),
+    "sit": ("*sit", "*sit down", "*take a seat", "*be seated"),
+    "rise": ("*stand up", "*get up", "*rise", "*stand up straight again", "*come back up"),
+    "squats": ("*do squats", "*squat up and down several times", "*bend the knees and *come up again several times"),
+    "reach_down": ("*bend down and *reach to the floor", "*reach down with the hands",
+                   "*bend down as if to pick something up", "*reach for something low",
+                   "*lower the hands to the floor"),
+    "bend": ("*bend forward", "*bend over", "*lean far forward", "*bow forward", "*bend down from the waist"),
+    "bend_back": ("*lean back", "*bend backwards", "*arch the back"),
+    "crawl_f": ("*crawl forward", "*crawl ahead on hands and knees", "*crawl along the floor", "*crawl",
+                "*move forward on all fours", "*creep forward on hands and knees"),
+    "crawl_b": ("*crawl backwards", "*crawl back on hands and knees", "*move backwards on all fours",
+                "*creep backwards on hands and knees"),
+    "all_fours": ("*be on hands and knees", "*stay on all fours", "*kneel on the floor with the hands down"),
+    "lie": ("*lie on the floor", "*lie flat on the floor", "*lie on the ground", "*be stretched out on the floor"),
+    "lie_down": ("*lie down on the floor", "*get down and *lie on the ground", "*lower down to lie on the floor"),
+    "cartwheel": ("*do a cartwheel", "*turn a cartwheel", "*perform a cartwheel",
+                  "*go over on the hands with the feet up",
+                  "*flip over on the hands"),
+    "roll": ("*roll over on the floor", "*do a roll", "*tumble over the floor", "*roll over the ground"),
+    "climb": ("*climb up", "*climb up off the ground", "*climb onto something higher", "*go up higher"),
+    "step_up": ("*step up onto something", "*climb a step", "*step up higher", "*walk up"),
+}  # fmt: skip
+
+_COUNTED = {"twice": " twice", "thrice": " three times", "many": " several times"}
+_GAITS = {"walk": "*walk", "jog": "*jog", "run": "*run"}
+_DOUBLED = {"run", "jog", "hop", "sit", "spin", "squat", "step", "skip", "trot", "get", "put", "hit", "flip", "swim"}
+_THIRD = {"be": "is", "do": "does", "go": "goes", "have": "has"}
+_SIDES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happens in a window.
+
+    Attributes:
+        start: first frame.
+        stop: frame after the last.
+        kind: a key of ``PHRASES``.
+        weight: how telling it is; the least telling is left out first when there are many.
+        gait: ``walk``, ``jog`` or ``run`` for kinds whose phrases name the gait.
+        times: how often it happens.
+    """
+
+    start: int
+    stop: int
+    kind: str
+    weight: float = 1.0
+    gait: str = "walk"
+    times: int = 1
+
+
+def _arm_extension(body: Measures) -> np.ndarray:
+    """``(T, 2)`` distance from shoulder to wrist as a share of the arm, left and right."""
+    joints = body.joints
+    shoulder, elbow, wrist = joints[:, [16, 17]], joints[:, [18, 19]], joints[:, [20, 21]]
+    arm = np.linalg.norm(shoulder - elbow, axis=-1) + np.linalg.norm(elbow - wrist, axis=-1)
+    return np.linalg.norm(wrist - shoulder, axis=-1) / np.maximum(arm, 1e-9)
+
+
+def jumps(body: Measures) -> list[tuple[int, int, float]]:
+    """Flights with both feet off the floor that are jumps, not strides: ``(start, stop, clearance in metres)``.
+
+    A flight starts and ends on the floor within 1.2 seconds, lifts the lower foot over 8 cm, and lifts the pelvis
+    above its height on either side, which the flight of a run does not.
+    """
+    found = []
+    around = max(1, int(0.5 * body.fps))
+    for start, stop in runs_of(body.clearance > 0.05, frames=2):
+        top = float(body.clearance[start:stop].max())
+        if start == 0 or stop == len(body) or stop - start > 1.2 * body.fps:
+            continue
+        if held_above(body.clearance[start:stop], 2) <= 0.08 or body.upright[start:stop].min() < 0.2:
+            continue
+        low = max(body.height[max(0, start - around) : start + 1].min(), body.height[stop - 1 : stop + around].min())
+        rise = (body.height[start:stop].max() - low) * body.stature
+        fast = body.speed[start:stop].mean() > 2.0
+        if rise > (0.14 if fast else 0.1) and (not fast or top > 0.14):
+            found.append((start, stop, top))
+    return found
+
+
+def kicks(body: Measures) -> list[tuple[int, int, int, float]]:
+    """Legs thrown up from a stand: ``(start, stop, side, toe height)``, side 0 left, 1 right.
+
+    The toe passes 0.5 m with the ankle faster than 2.2 m/s about the pelvis, the other toe stays under 0.35 m, and
+    the body neither travels fast nor is down or upside down.
+    """
+    found = []
+    reach = int(0.35 * body.fps)
+    for side in (0, 1):
+        up = (body.toe[:, side] > 0.5) & (body.toe[:, 1 - side] < 0.35) & (body.upright > -0.1)
+        up = up & (body.height > 0.65) & (body.speed < 1.8)
+        for start, stop in runs_of(np.asarray(up), frames=2, gap=int(0.15 * body.fps)):
+            fast = body.foot_speed[max(0, start - reach) : stop + reach, side].max()
+            straight = body.knee[start:stop, side].min() < 75
+            if fast > 2.2 and straight and stop - start < 1.6 * body.fps:
+                found.append((start, stop, side, float(body.toe[start:stop, side].max())))
+    return sorted(found)
+
+
+def punches(body: Measures) -> list[tuple[int, int, int]]:
+    """Arms that shoot out to the front: ``(start, stop, side)``.
+
+    The arm opens from bent (under 0.75 of its length) to stretched (over 0.85) within 0.45 seconds, towards the
+    front, at shoulder height, with the wrist over 1.8 m/s.
+    """
+    extension = _arm_extension(body)
+    before = max(1, int(0.45 * body.fps))
+    found = []
+    for side in (0, 1):
+        out = (extension[:, side] > 0.85) & (body.reach[:, side] > 0.68) & (np.abs(body.hand_up[:, side]) < 0.5)
+        out &= (extension[:, 1 - side] < 0.85) & (body.upright > 0.75)
+        for start, stop in runs_of(out, frames=1, gap=int(0.1 * body.fps)):
+            first = max(0, start - before)
+            if start == 0 or stop - start > 0.45 * body.fps or body.speed[start] > 1.4:
+                continue
+            if extension[first : start + 1, side].min() < 0.72 and body.hand_speed[first:stop, side].max() > 1.8:
+                found.append((first, stop, side))
+    return sorted(found)
+
+
+def raised_arms(body: Measures) -> list[tuple[int, int, str]]:
+    """Stretches of at least 0.3 s with a wrist half an arm above its shoulder.
+
+    Returns:
+        ``(start, stop, which)`` with which one of ``left``, ``right``, ``both``.
+    """
+    up = np.asarray((body.hand_up > 0.45) & (body.upright[:, None] > 0.5))
+    frames = max(2, int(0.3 * body.fps))
+    both = runs_of(np.all(up, axis=1), frames, gap=2)
+    found = [(start, stop, "both") for start, stop in both]
+    for side in (0, 1):
+        for start, stop in runs_of(up[:, side], frames, gap=2):
+            if not any(first < stop and start < last for first, last in both):
+                found.append((start, stop, _SIDES[side]))
+    return sorted(found)
+
+
+def _reversals(track: np.ndarray, swing: float) -> int:
+    """How often a track turns back after moving at least ``swing``."""
+    turns, direction, extreme = 0, 0, float(track[0])
+    for value in track.tolist():
+        if direction >= 0 and value > extreme or direction <= 0 and value < extreme:
+            if direction == 0 and abs(value - extreme) < swing:
+                continue
+            direction = direction or (1 if value > extreme else -1)
+            extreme = value
+        elif direction and abs(value - extreme) > swing:
+            turns, direction, extreme = turns + 1, -direction, value
+    return turns
+
+
+def _sideways_hand(body: Measures, side: int) -> np.ndarray:
+    left = np.cross([0.0, 1.0, 0.0], body.front)
+    return ((body.joints[:, 20 + side] - body.joints[:, 16 + side]) * left).sum(axis=-1)
+
+
+def _posture(body: Measures) -> np.ndarray:
+    """``(T,)`` stance of every frame: ``u`` up, ``c`` crouched, ``s`` seated, ``h`` hands and knees, ``l`` lying."""
+    ankles = body.joints[:, [7, 8]].mean(axis=1)
+    behind = ((ankles - body.joints[:, 0]) * body.front).sum(axis=1)
+    hands_down = (body.hand < 0.35).all(axis=1)
+    state = np.full(len(body), "u")
+    low = (body.height < 0.68) & (body.knee.mean(axis=1) > 55)
+    state[low] = "c"
+    seated = (body.height < 0.78) & (body.upright > 0.7) & (behind > 0.27) & (body.knee.mean(axis=1) > 45)
+    state[seated & (body.speed < 0.3)] = "s"
+    state[hands_down & (body.height < 0.62) & (body.upright < 0.55) & (body.height > 0.22)] = "h"
+    state[(body.height < 0.27) & (np.abs(body.upright) < 0.5)] = "l"
+    return state
+
+
+def _merged(states: np.ndarray, frames: int) -> list[tuple[int, int, str]]:
+    """Stretches of equal state; those shorter than ``frames`` join a longer neighbour."""
+    edges = [0, *(np.flatnonzero(states[1:] != states[:-1]) + 1).tolist(), len(states)]
+    parts: list[tuple[int, int, str]]
+    parts = [(first, last, str(states[first])) for first, last in zip(edges[:-1], edges[1:], strict=True)]
+    while len(parts) > 1:
+        index = min(range(len(parts)), key=lambda i: parts[i][1] - parts[i][0])
+        first, last, _ = parts[index]
+        if last - first >= frames:
+            break
+        near = [i for i in (index - 1, index + 1) if 0 <= i < len(parts)]
+        into = max(near, key=lambda i: parts[i][1] - parts[i][0])
+        parts[into] = (min(first, parts[into][0]), max(last, parts[into][1]), parts[into][2])
+        del parts[index]
+        joined: list[tuple[int, int, str]] = []
+        for part in parts:
+            if joined and joined[-1][2] == part[2]:
+                joined[-1] = (joined[-1][0], part[1], part[2])
+            else:
+                joined.append(part)
+        parts = joined
+    return parts
+
+
+def _gait_events(body: Measures) -> list[Event]:
+    """Where the body goes on its feet, with the turns it makes."""
+    fps = body.fps
+    forward, left = smooth(body.forward, fps, 0.5), smooth(body.left, fps, 0.5)
+    speed = smooth(body.speed, fps, 0.5)
+    angle = np.degrees(np.arctan2(left, forward))
+    way = np.where(np.abs(angle) < 50, "f", np.where(np.abs(angle) > 130, "b", np.where(angle > 0, "l", "r")))
+    pace = np.where(speed < 0.4, "still", np.where(speed < 1.95, "walk", "run"))
+    states = np.array([p if p == "still" else f"{p}_{w}" for p, w in zip(pace, way, strict=True)])
+    events = []
+    for start, stop, state in _merged(states, int(0.7 * fps)):
+        part = body.span(start, stop)
+        turn = part.turn
+        side = "l" if turn > 0 else "r"
+        if state == "still":
+            events += _standing_events(body, start, stop)
+            continue
+        gait, direction = state.split("_")
+        mean = part.path / max(part.seconds, 1e-9)
+        distance = part.path
+        if distance < 0.6 or part.net < 0.35 and abs(turn) < 200:
+            kind = "lively" if part.energy > 0.8 else "steps"
+            events.append(Event(start, stop, kind, 0.5))
+            continue
+        weight = 1.5 + min(distance, 4) / 4
+        if gait == "walk" and distance < 1.0:
+            events.append(Event(start, stop, f"step_{direction}", weight))
+            continue
+        if direction != "f":
+            events.append(Event(start, stop, f"{gait}_{direction}", weight + 0.5))
+            continue
+        word = "walk" if gait == "walk" else ("jog" if mean < 2.5 else "run")
+        size = abs(turn)
+        if size > 280 and distance > 2.0:
+            kind = "circle"
+        elif size > 215:
+            kind = ""
+        elif size > 150:
+            kind = "back" if part.net < 0.62 * distance else "wide"
+        elif size > 115:
+            kind = "wide"
+        elif size > 66:
+            kind = "quarter"
+        elif size > 33:
+            kind = "veer"
+        else:
+            kind = ""
+        if kind in ("veer", "quarter") and (distance < 1.3 or part.seconds < 1.0):
+            kind = ""
+        if kind:
+            events.append(Event(start, stop, f"{kind}_{side}", weight + 1, word))
+        elif word == "walk":
+            suffix = "_slow" if mean < 0.72 else "_fast" if mean > 1.45 else ""
+            events.append(Event(start, stop, f"walk_f{suffix}", weight))
+        else:
+            kind = "jog_f" if word == "jog" else "sprint_f" if mean > 3.9 else "run_f"
+            events.append(Event(start, stop, kind, weight))
+    return events
+
+
+def is_still(body: Measures) -> bool:
+    """Whether a body stands upright and moves nothing worth the name."""
+    quiet = np.percentile(body.hand_speed, 92) < 0.3 and np.percentile(body.foot_speed, 92) < 0.3
+    steady = np.ptp(body.upright) < 0.1 and np.ptp(body.height) < 0.08 and body.turn_range < 30
+    return bool(quiet and steady and body.height.min() > 0.8 and body.upright.min() > 0.75 and body.spread < 0.4)
+
+
+def _standing_events(body: Measures, start: int, stop: int) -> list[Event]:
+    """Turns on the spot, or plain standing, in a stretch without travel."""
+    part = body.span(start, stop)
+    rate = np.gradient(part.yaw) * body.fps if stop - start > 1 else np.zeros(1)
+    events = []
+    for sign, side in ((1, "l"), (-1, "r")):
+        for first, last in runs_of(sign * rate > 20, frames=int(0.3 * body.fps), gap=int(0.25 * body.fps)):
+            size = abs(part.yaw[last - 1] - part.yaw[first])
+            kind = "turn_quarter" if 65 < size < 120 else "turn_back" if 145 < size < 215 else ""
+            kind = "spin" if size > 300 else kind
+            if kind:
+                events.append(Event(start + first, start + last, f"{kind}_{side}", 2.0))
+    if not events and stop - start >= 0.6 * body.fps:
+        hands = part.hand_speed.mean(axis=0)
+        if is_still(part):
+            events.append(Event(start, stop, "still", 0.6))
+        elif hands.min() > 0.3:
+            events.append(Event(start, stop, "gesture", 0.7))
+        elif hands.max() > 0.3 and hands.max() > 2 * hands.min():
+            events.append(Event(start, stop, f"gesture_{_SIDES[int(hands.argmax())]}", 0.6))
+    return events
+
+
+def _limb_events(body: Measures) -> list[Event]:
+    """Jumps, kicks, punches, raised arms and legs, bends."""
+    fps, events = body.fps, []
+    flights = jumps(body)
+    for start, stop, top in flights:
+        ahead = body.span(start, stop).travel
+        kind = "jump_high" if top > 0.35 else "hop" if top < 0.13 else "jump_forward" if ahead > 0.55 else "jump"
+        events.append(Event(start, stop, kind, 4.0))
+    for start, stop, side, top in kicks(body):
+        events.append(Event(start, stop, ("kick_high_" if top > 1.15 else "kick_") + _SIDES[side], 4.0))
+    for start, stop, side in punches(body):
+        events.append(Event(start, stop, f"punch_{_SIDES[side]}", 3.0))
+    busy = [(event.start, event.stop) for event in events]
+
+    def free(start: int, stop: int) -> bool:
+        return not any(first < stop and start < last for first, last in busy)
+
+    for start, stop, which in raised_arms(body):
+        if which == "both":
+            events.append(Event(start, stop, "arms", 2.6))
+            continue
+        side = _SIDES.index(which)
+        swings = _reversals(_sideways_hand(body, side)[start:stop], 0.1) if stop - start > fps else 0
+        events.append(Event(start, stop, f"{'wave' if swings >= 3 else 'arm'}_{which}", 2.6))
+    out = np.abs(np.stack([_sideways_hand(body, side) for side in (0, 1)], axis=1)) > 0.38
+    spread = out.all(axis=1) & (np.abs(body.hand_up) < 0.3).all(axis=1) & (body.upright > 0.7)
+    events += [Event(start, stop, "arms_out", 2.0) for start, stop in runs_of(spread, int(0.6 * fps), gap=2)]
+    for side in (0, 1):
+        lifted = (body.toe[:, side] > 0.42) & (body.toe[:, 1 - side] < 0.15) & (body.height > 0.75) & (body.speed < 0.9)
+        for start, stop in runs_of(lifted & (body.upright > 0.2), int(0.3 * fps), gap=2):
+            if free(start, stop):
+                long = stop - start > 1.2 * fps
+                kind = f"balance_{_SIDES[1 - side]}" if long else f"leg_{_SIDES[side]}"
+                events.append(Event(start, stop, kind, 2.4))
+    tilt = body.joints[:, 12] - body.joints[:, 0]
+    ahead = (tilt * body.front).sum(axis=1)
+    up = body.height > 0.6
+    tilted = np.asarray((body.upright < 0.62) & (body.upright > -0.75) & up)
+    for start, stop in runs_of(tilted, int(0.25 * fps), gap=3):
+        if body.upright[start:stop].min() < -0.2 and body.toe[start:stop].max() > 0.6 or not free(start, stop):
+            continue
+        if ahead[start:stop].mean() < 0:
+            events.append(Event(start, stop, "bend_back", 2.4))
+        else:
+            low = body.hand[start:stop].min() < 0.5
+            events.append(Event(start, stop, "reach_down" if low else "bend", 3.0))
+    return events
+
+
+def _floor_events(body: Measures) -> list[Event]:
+    """Crouching, sitting, crawling, lying, getting up, going over on the hands, climbing."""
+    fps, events = body.fps, []
+    over = body.upright < -0.35
+    for start, stop in runs_of(over, frames=2, gap=int(0.4 * fps)):
+        feet = body.toe[start:stop].max()
+        near = body.hand[max(0, start - 6) : stop + 6].min() < 0.35
+        if feet > 0.9 and near and body.height[start:stop].max() > 0.72:
+            events.append(Event(start, stop, "cartwheel", 5.0))
+        elif body.height[start:stop].min() < 0.55 and feet > 0.3:
+            events.append(Event(start, stop, "roll", 4.0))
+    rolled = [(event.start - fps // 2, event.stop + fps // 2) for event in events]
+    parts = _merged(_posture(body), max(2, int(0.3 * fps)))
+    for index, (start, stop, state) in enumerate(parts):
+        if state == "u" or any(first < stop and start < last for first, last in rolled):
+            continue
+        part = body.span(start, stop)
+        seconds = (stop - start) / fps
+        fresh = index > 0 and parts[index - 1][2] == "u"
+        if state == "h":
+            if part.path > 0.4 and part.path / max(seconds, 1e-9) > 0.1:
+                events.append(Event(start, stop, "crawl_f" if part.travel > 0 else "crawl_b", 4.0))
+            elif seconds > 0.8:
+                events.append(Event(start, stop, "all_fours", 2.5))
+        elif state == "l" and part.path > 0.6 and part.path / seconds > 0.12:
+            events.append(Event(start, stop, "crawl_f" if part.travel > 0 else "crawl_b", 4.0))
+        elif state == "l":
+            events.append(Event(start, stop, "lie_down" if index and seconds > 0.5 else "lie", 3.5))
+        elif state == "s" and seconds > 1.0:
+            events.append(Event(start, stop, "sit", 3.0))
+        elif state in "cs":
+            low = part.hand.min() < 0.3
+            if part.net > 0.9:
+                events.append(Event(start, stop, "crouch_walk", 3.0))
+            elif fresh:
+                events.append(Event(start, stop, "reach_down" if low and seconds < 2.5 else "crouch", 3.2))
+            elif index == 0:
+                events.append(Event(start, stop, "crouched", 2.5))
+        if index + 1 < len(parts) and parts[index + 1][2] == "u" and seconds > 0.4:
+            events.append(Event(stop, stop + 1, "rise", 2.2))
+    for start, stop in runs_of((body.clearance > 0.16) & (body.upright > 0.3), int(1.0 * fps), gap=int(0.2 * fps)):
+        high = body.clearance[start:stop].max()
+        events.append(Event(start, stop, "climb" if high > 0.5 else "step_up", 3.0))
+    return events
+
+
+def _repeated(events: list[Event]) -> list[Event]:
+    """Runs of the same act become one event with a count; lefts and rights in turn become one of both."""
+    families = (
+        (("jump", "jump_high", "jump_forward"), 3, "jumps"),
+        (("hop", "jump", "jump_forward"), 3, "hops"),
+        (("kick_left", "kick_right", "kick_high_left", "kick_high_right"), 3, "kicks"),
+        (("punch_left", "punch_right"), 3, "punches"),
+        (("arms",), 3, "arms_repeat"),
+        (("reach_down", "crouch"), 3, "squats"),
+    )
+    for kinds, least, name in families:
+        same = [event for event in events if event.kind in kinds]
+        mixed = len({event.kind for event in same}) > 1
+        if name == "kicks" and not mixed:
+            continue
+        if len(same) >= least:
+            whole = Event(same[0].start, same[-1].stop, name, max(e.weight for e in same) + 0.5, times=len(same))
+            if name == "squats" and any(event.kind == "reach_down" for event in same):
+                continue
+            gone = [*same, *(event for event in events if name == "squats" and event.kind == "rise")]
+            events = [event for event in events if event not in gone]
+            events.append(whole)
+    counted: dict[str, Event] = {}
+    for event in sorted(events, key=lambda e: (e.start, e.stop)):
+        held = counted.get(event.kind)
+        if held is None:
+            counted[event.kind] = event
+        elif event.kind.startswith(("kick", "punch", "jump", "hop", "arm_", "leg_", "reach")):
+            counted[event.kind] = replace(held, stop=event.stop, times=held.times + 1)
+        elif event.stop - event.start > held.stop - held.start:
+            counted[event.kind] = event
+    return sorted(counted.values(), key=lambda e: e.start + e.stop)
+
+
+def _jacks(body: Measures, events: list[Event]) -> list[Event]:
+    """Jumping jacks: both arms up again and again while the feet open and close with them."""
+    up = (body.hand_up > 0.2).all(axis=1)
+    cycles = runs_of(np.asarray(up), 2, gap=1)
+    if len(cycles) < 3:
+        return events
+    apart = np.linalg.norm(body.joints[:, 7] - body.joints[:, 8], axis=1)
+    span = slice(cycles[0][0], cycles[-1][1])
+    arms = body.hand_up.mean(axis=1)[span]
+    if np.corrcoef(arms, apart[span])[0, 1] < 0.5 or np.ptp(apart[span]) < 0.2 or np.ptp(arms) < 1.0:
+        return events
+    kept = [event for event in events if event.kind not in (
+        "arms", "jump", "hop", "arms_out", "jumps", "hops", "arm_left", "arm_right", "lively", "gesture", "steps")]
+    return [*kept, Event(cycles[0][0], cycles[-1][1], "jacks", 5.0)]
+
+
+def events_of(body: Measures) -> list[Event]:
+    """What happens in a measured window, in order, at most four things, the most telling ones."""
+    floor, limbs = _floor_events(body), _limb_events(body)
+    special = [event for event in floor if event.kind in ("cartwheel", "roll", "climb", "crawl_f", "crawl_b", "lie")]
+    margin = int(0.4 * body.fps)
+
+    def inside(event: Event, others: Sequence[Event], margin: int = 0) -> bool:
+        middle = (event.start + event.stop) / 2
+        return any(other.start - margin <= middle <= other.stop + margin for other in others)
+
+    limbs = [event for event in limbs if not inside(event, special, margin)]
+    limbs = _jacks(body, limbs)
+    down = [event for event in floor if event.kind in ("reach_down", "crouch", "crouched", "sit", "all_fours")]
+    bends = ("bend", "reach_down", "bend_back")
+    limbs = [event for event in limbs if not (event.kind in bends and inside(event, down, 6))]
+    for event in limbs:
+        if event.kind == "reach_down":
+            floor = [other for other in floor if not (other.kind == "crouch" and inside(other, [event], 6))]
+    strong = special + down + [event for event in floor if event.kind in ("lie_down", "crouch_walk", "step_up")]
+    gait = []
+    for event in _gait_events(body):
+        shared = sum(max(0, min(event.stop, o.stop) - max(event.start, o.start)) for o in strong)
+        if shared > 0.5 * (event.stop - event.start):
+            continue
+        acts = [other for other in limbs if other.start < event.stop and event.start < other.stop]
+        if event.kind in ("still", "gesture", "gesture_left", "gesture_right", "steps", "lively") and acts:
+            continue
+        if any(other.kind in ("jacks", "kicks", "punches") for other in acts) and event.weight < 2.6:
+            continue
+        if special and event.kind[:4] in ("circ", "veer", "quar", "wide", "back", "turn", "spin") and any(
+            other.kind in ("cartwheel", "roll") and inside(other, [event], margin) for other in special
+        ):
+            continue
+        leaps = [other for other in acts if other.kind.startswith(("jump", "hop", "kick"))]
+        if len(leaps) == 1 and event.kind.startswith(("walk_f", "jog_f", "run_f", "sprint_f")):
+            first, last = leaps[0].start, leaps[0].stop
+            if first - event.start > body.fps and event.stop - last > body.fps:
+                word = event.kind.split("_")[0].replace("sprint", "run")
+                gait += [replace(event, stop=first), Event(last, event.stop, f"{word}_on", 1.2)]
+                continue
+        gait.append(event)
+    moving = [event for event in gait if event.weight >= 1.5]
+    limbs = [
+        event
+        for event in limbs
+        if not (event.kind.startswith(("punch", "arms_out")) and inside(event, moving) and event.weight < 3.0)
+    ]
+    events = _repeated([*floor, *limbs, *gait])
+    hopping = [event for event in events if event.kind == "hops"]
+    if hopping and any(event.kind.startswith(("walk_f", "jog_f", "run_f")) for event in events):
+        events = [replace(e, kind="skips") if e in hopping else e for e in events]
+    while len(events) > 4:
+        events.remove(min(events, key=lambda event: event.weight))
+    solid = [event for event in events if event.weight >= 1.0]
+    if len(solid) >= 2 or solid and body.seconds < 3.5:
+        events = [event for event in events if event.weight >= 1.0 or event.kind == "still" and body.seconds > 4]
+    return events
+
+
+def _conjugate(verb: str, form: str) -> str:
+    if form == "third":
+        if verb in _THIRD:
+            return _THIRD[verb]
+        if verb.endswith(("s", "sh", "ch", "x", "z")):
+            return verb + "es"
+        return verb[:-1] + "ies" if verb.endswith("y") and verb[-2] not in "aeiou" else verb + "s"
+    if verb == "lie":
+        return "lying"
+    if verb == "be":
+        return "being"
+    if verb in _DOUBLED:
+        return verb + verb[-1] + "ing"
+    return verb[:-1] + "ing" if verb.endswith("e") and not verb.endswith("ee") else verb + "ing"
+
+
+def _say(event: Event, rng: np.random.Generator, form: str) -> str:
+    """One phrase for an event in the form asked for (``third``: walks; ``gerund``: walking)."""
+    options = PHRASES[event.kind]
+    phrase = options[int(rng.integers(len(options)))].replace("{gait}", _GAITS[event.gait])
+    text = re.sub(r"\*(\w+)", lambda found: _conjugate(found.group(1), form), phrase)
+    if event.times > 1 and event.kind.split("_")[0] in ("kick", "punch", "jump", "hop"):
+        text += _COUNTED["twice" if event.times == 2 else "thrice" if event.times == 3 else "many"]
+    return text
+
+
+def _sentence(events: Sequence[Event], rng: np.random.Generator) -> str:
+    subject = SUBJECTS[int(rng.integers(len(SUBJECTS)))]
+    if len(events) == 1:
+        if events[0].kind not in ("all_fours", "lie", "sit") and rng.random() < 0.3:
+            return f"{subject} is {_say(events[0], rng, 'gerund')}"
+        return f"{subject} {_say(events[0], rng, 'third')}"
+    said = [_say(event, rng, "third") for event in events]
+    if len(said) == 2:
+        pattern = ("{0}, then {1}", "{0} and then {1}", "{0} and {1}", "{0} before {g}", "first {0} and then {1}",
+                   "{0} and after that {1}", "{0}, and finally {1}")[int(rng.integers(7))]  # fmt: skip
+        text = pattern.format(*said, g=_say(events[1], rng, "gerund") if "{g}" in pattern else "")
+        return f"{subject} {text}"
+    if len(said) == 3:
+        pattern = ("{0}, {1} and then {2}", "{0}, then {1} and {2}", "{0}, then {1}, and finally {2}",
+                   "first {0}, then {1} and at the end {2}", "{0}, {1} and {2}")[int(rng.integers(5))]  # fmt: skip
+        return f"{subject} {pattern.format(*said)}"
+    return f"{subject} {said[0]}, {said[1]}, then {', '.join(said[2:-1])} and finally {said[-1]}"
+
+
+def describe(joints: np.ndarray, fps: float) -> list[str]:
+    """What a movement of a few seconds shows, in 3 to 8 different sentences.
+
+    Args:
+        joints: ``(T, 22, 3)`` positions in SMPL-22 order, metres, +Y up, standing on any level floor.
+        fps: frames per second.
+
+    Returns:
+        Lower-case sentences without a full stop, all different, all about the same measured events; the fullest
+        account comes first. An empty list when nothing can be said for certain.
+
+    Raises:
+        ValueError: the shape is another, or there are fewer than 2 frames.
+
+    >>> import numpy as np
+    >>> from hftrainer.motion.skeleton import SMPL22
+    >>> body = np.zeros((22, 3))
+    >>> for joint, parent in enumerate(SMPL22.parents[1:], 1):
+    ...     body[joint] = body[parent] + SMPL22.rest[joint]
+    >>> sentences = describe(np.repeat(body[None], 60, axis=0), fps=20)
+    >>> len(sentences) >= 3 and sentences == describe(np.repeat(body[None], 60, axis=0), fps=20)
+    True
+    """
+    body = measure(joints, fps)
+    events = events_of(body)
+    if not events and body.spread < 0.4 and body.height.min() > 0.8 and body.upright.min() > 0.6:
+        events = [Event(0, len(body), "stand")]
+    if not events:
+        return []
+    seed = hashlib.sha256(np.round(np.asarray(joints, dtype=np.float32), 3).tobytes()).digest()
+    rng = np.random.default_rng(int.from_bytes(seed[:8], "little"))
+    wanted = 4 + int(rng.integers(3)) + (len(events) > 1)
+    sentences = [_sentence(events, rng)]
+    main = max(events, key=lambda event: event.weight)
+    for attempt in range(40):
+        if len(sentences) >= min(wanted, 8):
+            break
+        part: Sequence[Event] = events
+        if attempt % 3 == 2 and main.weight >= 1.5:
+            part = [main]
+        elif attempt % 3 == 1 and len(events) > 2:
+            part = [event for event in events if event.weight >= 1.5] or events
+        sentence = _sentence(part, rng)
+        if sentence not in sentences:
+            sentences.append(sentence)
+    return sentences
