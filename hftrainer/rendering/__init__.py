@@ -1,0 +1,6 @@
+"""Motions as pictures: ``render`` writes a file, ``draw_frames`` gives arrays."""
+
+from hftrainer.rendering.skeleton import contact_sheet, draw_frames
+from hftrainer.rendering.video import FORMATS, render
+
+__all__ = ["FORMATS", "contact_sheet", "draw_frames", "render"]

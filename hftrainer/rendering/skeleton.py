@@ -1,0 +1,364 @@
+"""Fast pictures of moving joints: a figure of tapered limbs on a lit floor, drawn with Pillow alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from hftrainer.rendering.camera import Camera, follow
+from hftrainer.rendering.caption import caption_strip
+from hftrainer.rendering.figure import (
+    GROUPS,
+    PART_BALLS,
+    PART_RADII,
+    PARTS,
+    Colour,
+    balls,
+    body_scale,
+    facing,
+    hulls,
+)
+
+_SKY = ((243, 246, 250), (231, 236, 244))
+_FLOOR = ((214, 221, 232), (238, 241, 246))
+_GRID = (176, 187, 204)
+_TRAIL = (126, 92, 190)
+_SHADOW = (52, 62, 86)
+_PROGRESS = (126, 92, 190)
+
+_SAMPLES = 2  # drawn this much larger on each side, then averaged
+_REACH = 5.0  # metres of grid around the camera's target
+_RINGS = 5
+_LIGHT = np.array([-0.42, -0.62])  # where highlights sit on a disc, picture x and y, in radii
+_CHUNK = 64
+
+
+def _mix(one: Colour, other: Colour, share: float) -> Colour:
+    first, second, third = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    return first, second, third
+
+
+_FOGS = 8  # steps of paleness with distance
+_FACE, _HEAD = (next(at for at, (name, _) in enumerate(GROUPS) if name == wanted) for wanted in ("face", "head"))
+
+#: Fill colours by distance step, part, and layer: outline, fill, highlight.
+_SHADES = [
+    [
+        tuple(
+            _mix(colour, _SKY[1], 0.22 * fog / _FOGS)
+            for colour in (
+                _mix(part.colour, (16, 22, 40), 0.52),
+                part.colour,
+                _mix(part.colour, (255, 255, 255), 0.30),
+            )
+        )
+        for part in PARTS
+    ]
+    for fog in range(_FOGS + 1)
+]
+
+
+class Stage:
+    """Everything that is known before the first frame is drawn: camera, ground, light, outlines.
+
+    Args:
+        joints: ``(T, 22, 3)`` metres, +Y up.
+        fps: frames per second.
+        size: width and height of a frame, pixels.
+        foot: pixels at the bottom that the figure leaves free.
+        trail: whether the path of the pelvis is drawn on the floor.
+    """
+
+    def __init__(
+        self, joints: np.ndarray, fps: float, size: tuple[int, int], foot: int = 0, trail: bool = True
+    ) -> None:
+        self.width, self.height = size
+        self.scale = body_scale(joints)
+        self.floor = float(np.percentile(joints[..., 1].min(axis=1), 2)) - 0.028 * self.scale
+        joints = joints - [0.0, self.floor, 0.0]
+        self.balls = balls(joints, self.scale)
+        self.radii = PART_RADII * self.scale
+        margin = 0.085 * min(size)
+        box = (margin, margin, self.width - margin, self.height - max(margin, foot + 0.03 * self.height))
+        around = np.full(self.balls.shape[1], 0.08 * self.scale)
+        self.camera = follow(joints, self.balls, around, fps, box)
+        self.front = facing(joints)
+        self.path = joints[:, 0] * [1.0, 0.0, 1.0] if trail else None
+        self.background = self._background()
+        if self.camera.still:
+            self._ground(self.background, 0)
+
+    def _background(self) -> Image.Image:
+        """Sky and floor with a pool of light under the figure; at the size in which frames are drawn."""
+        rows = np.arange(self.height)[:, None, None] + 0.5
+        horizon = self.camera.horizon
+        sky = np.clip(rows / max(horizon, 1.0), 0, 1)
+        ground = np.clip((rows - horizon) / max(self.height - horizon, 1.0), 0, 1)
+        top, low = (np.array(colour, float) for colour in _SKY)
+        near, far = (np.array(colour, float) for colour in _FLOOR)
+        picture = np.where(rows < horizon, top + (low - top) * sky, low + (near - low) * np.sqrt(ground))
+        columns = np.arange(self.width)[None, :, None] + 0.5
+        foot, _ = self.camera.project(self.camera.target[:1] * [1.0, 0.0, 1.0], 0)
+        span = 0.55 * self.width
+        away = ((columns - foot[0, 0]) / span) ** 2 + ((rows - foot[0, 1]) / (0.42 * span)) ** 2
+        pool = np.exp(-away) * (rows >= horizon)
+        picture = picture + (far - picture) * 0.85 * pool
+        small = Image.fromarray(np.round(picture).astype(np.uint8))
+        return small.resize((self.width * _SAMPLES, self.height * _SAMPLES), Image.Resampling.NEAREST)
+
+    def _ground(self, canvas: Image.Image, frame: int) -> None:
+        """Grid lines one metre apart, fading with the distance from the camera's target."""
+        draw = ImageDraw.Draw(canvas)
+        camera = self.camera
+        middle = camera.target[frame, [0, 2]]
+        reach = min(_REACH * max(self.scale, 0.3), 0.92 * camera.distance * np.cos(np.arcsin(camera.axes[2, 1])))
+        step = 1.0 if self.scale > 0.4 else 0.25
+        lines, rings = [], []
+        for ring in range(_RINGS):
+            radius = reach * (1 - ring / _RINGS)
+            for axis in (0, 1):
+                first = np.ceil((middle[axis] - radius) / step) * step
+                across = np.arange(first, middle[axis] + radius, step)
+                half = np.sqrt(np.maximum(radius**2 - (across - middle[axis]) ** 2, 0))
+                ends = np.zeros((len(across), 2, 3))
+                ends[:, :, 2 * axis] = across[:, None]
+                ends[:, :, 2 - 2 * axis] = middle[1 - axis] + half[:, None] * [-1, 1]
+                lines.append(ends)
+                rings += [ring] * len(ends)
+        points, _ = camera.project(np.concatenate(lines).reshape(-1, 3), frame)
+        flat = (points * _SAMPLES).reshape(-1, 4).tolist()
+        shade = [_mix(_FLOOR[0], _GRID, (ring + 1) / _RINGS) for ring in range(_RINGS)]
+        for line, ring in zip(flat, rings, strict=True):
+            draw.line(line, fill=shade[ring], width=_SAMPLES)
+
+    def _trail(self, draw: ImageDraw.ImageDraw, frame: int) -> None:
+        """The way the pelvis came, on the floor, paler with age."""
+        if self.path is None or frame == 0:
+            return
+        path = self.path[: frame + 1]
+        walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+        if walked[-1] < 0.15 * self.scale:
+            return
+        marks = np.arange(walked[-1], max(walked[-1] - 6.0, 0.0), -0.06 * self.scale)[::-1]
+        dense = np.stack([np.interp(marks, walked, path[:, 0]), 0 * marks, np.interp(marks, walked, path[:, 2])], 1)
+        points, depth = self.camera.project(dense, frame)
+        points = points[depth > 0.4 * self.camera.distance] * _SAMPLES
+        pieces = 8
+        cuts = np.linspace(0, len(points) - 1, pieces + 1).astype(int)
+        width = max(2, round(0.007 * self.height)) * _SAMPLES
+        for piece in range(pieces):
+            span = points[cuts[piece] : cuts[piece + 1] + 1]
+            if len(span) > 1:
+                colour = _mix(_FLOOR[1], _TRAIL, 0.10 + 0.75 * (piece + 1) / pieces)
+                draw.line(span.ravel().tolist(), fill=colour, width=width)
+
+    def _shadows(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Outlines of the parts' shadows and how dark each is: ``(T, P, K, 2)`` pixels, ``(T, P)``."""
+        centres = self.balls[at][:, PART_BALLS]  # (T, P, M, 3)
+        height = np.maximum(centres[..., 1] - self.radii, 0.0) / self.scale
+        ground = centres * [1.0, 0.0, 1.0] + height[..., None] * self.scale * np.array([0.16, 0.0, -0.10])
+        shape = ground.shape[:-1]
+        points, depth = self._project(ground.reshape(len(ground), -1, 3), at)
+        zoom = (self.camera.focal / depth).reshape(shape)
+        slant = float(self.camera.axes[2, 1]) + 0.06
+        outlines = hulls(points.reshape(*shape, 2), self.radii * zoom * 0.95, 12, slant)
+        dark = 0.52 * np.exp(-height.min(axis=-1) / 0.28) + 0.12
+        return outlines, dark
+
+    def _project(self, points: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        camera = self.camera
+        moved = Camera(camera.target[at], camera.axes, camera.distance, camera.focal, camera.centre)
+        return moved.project(points)
+
+    def frames(self, which: Sequence[int] | np.ndarray) -> Iterator[tuple[int, Image.Image]]:
+        """Frame number and picture, for the frame numbers asked, in their order.
+
+        A second thread averages one frame while the next is drawn: Pillow lets go of the interpreter meanwhile.
+        """
+        which = np.asarray(which)
+        canvases = [self.background.copy() for _ in range(3)]
+        with ThreadPoolExecutor(1) as averaging:
+            waiting: deque[tuple[int, Future[Image.Image]]] = deque()
+            for start in range(0, len(which), _CHUNK):
+                for frame, draw_on in self._chunk(which[start : start + _CHUNK]):
+                    canvas = canvases.pop()
+                    draw_on(canvas)
+                    waiting.append((frame, averaging.submit(canvas.reduce, _SAMPLES)))
+                    canvases.insert(0, canvas)
+                    if len(waiting) == len(canvases) - 1:
+                        done, picture = waiting.popleft()
+                        yield done, picture.result()
+            for done, picture in waiting:
+                yield done, picture.result()
+
+    def _chunk(self, at: np.ndarray) -> Iterator[tuple[int, Callable[[Image.Image], None]]]:
+        """Frame numbers, each with what draws it; the outlines of all frames are laid out at once."""
+        points, depth = self._project(self.balls[at], at)
+        zoom = (self.camera.focal / depth)[:, PART_BALLS]  # (T, P, M)
+        radii = self.radii * zoom * _SAMPLES
+        centres = points[:, PART_BALLS] * _SAMPLES + 0.5  # Pillow cuts fractions off
+        edges = hulls(centres, radii + 0.0028 * self.height * _SAMPLES, 18)
+        fills = hulls(centres, radii, 18)
+        lights = hulls(centres + (_LIGHT * 0.42) * radii[..., None], radii * 0.42, 12)
+        layers = [outlines.reshape(len(at), len(PARTS), -1).tolist() for outlines in (edges, fills, lights)]
+        shadows, dark = self._shadows(at)
+        part_depth = depth[:, PART_BALLS].mean(axis=-1)
+        group_depth = np.stack([part_depth[:, list(members)].mean(axis=1) for _, members in GROUPS], axis=1)
+        behind = self.front[at] @ self.camera.axes[2] < 0.05  # the face looks away from the camera
+        group_depth[:, _FACE] = group_depth[:, _HEAD] + np.where(behind, 1e-3, -1e-3)
+        nearest = self.camera.distance - 1.2 * self.scale
+        fog = np.round(np.clip((group_depth - nearest) / (2.4 * self.scale), 0, 1) * _FOGS).astype(int)
+        order = np.argsort(-group_depth, axis=1, kind="stable").tolist()
+
+        def draw_on(canvas: Image.Image, row: int, frame: int) -> None:
+            canvas.paste(self.background)
+            if not self.camera.still:
+                self._ground(canvas, frame)
+            draw = ImageDraw.Draw(canvas)
+            self._trail(draw, frame)
+            self._shadow(canvas, shadows[row], dark[row])
+            for group in order[row]:
+                members = sorted(GROUPS[group][1], key=lambda part: -part_depth[row, part])
+                shades = _SHADES[fog[row, group]]
+                for layer, outlines in enumerate(layers):
+                    for part in members:
+                        draw.polygon(outlines[row][part], fill=shades[part][layer])
+
+        for row, frame in enumerate(at.tolist()):
+            yield frame, partial(draw_on, row=row, frame=frame)
+
+    def _shadow(self, canvas: Image.Image, outlines: np.ndarray, dark: np.ndarray) -> None:
+        """Lay soft shadows on the floor: darkest where the body touches it."""
+        blur = max(1.0, 0.006 * self.height)
+        pad = int(4 * blur)
+        low = np.floor(outlines.min(axis=(0, 1))).astype(int) - pad
+        high = np.ceil(outlines.max(axis=(0, 1))).astype(int) + pad
+        low, high = np.maximum(low, 0), np.minimum(high, [self.width, self.height])
+        if (high - low < 2).any():
+            return
+        mask = Image.new("L", ((high - low) // 4 + 1).tolist())
+        draw = ImageDraw.Draw(mask)
+        small = (outlines - low) / 4
+        for part in np.argsort(dark):
+            draw.polygon(small[part].ravel().tolist(), fill=round(255 * dark[part]))
+        mask = mask.filter(ImageFilter.BoxBlur(blur / 2)).filter(ImageFilter.BoxBlur(blur / 3))
+        grow = 4 * _SAMPLES
+        mask = mask.resize((mask.width * grow, mask.height * grow), Image.Resampling.BILINEAR)
+        canvas.paste(_SHADOW, (int(low[0]) * _SAMPLES, int(low[1]) * _SAMPLES), mask)
+
+
+def draw_frames(
+    joints: np.ndarray,
+    fps: float,
+    *,
+    size: int | tuple[int, int] = 512,
+    caption: str | None = None,
+    trail: bool = True,
+    progress: bool = True,
+) -> Iterator[np.ndarray]:
+    """Pictures of a moving figure, one per frame.
+
+    Left limbs are blue and right limbs orange. The floor lies under the lowest foot of the clip; its lines are one
+    metre apart. The camera keeps the whole figure in view.
+
+    Args:
+        joints: ``(T, 22, 3)`` metres, +Y up, SMPL-22 order.
+        fps: frames per second (for the calm of the camera).
+        size: side of the picture, or width and height, pixels; at least 64.
+        caption: a line under the figure, wrapped where it is long.
+        trail: draw the path of the pelvis on the floor.
+        progress: draw a thin bar of the time gone at the bottom.
+
+    Returns:
+        An iterator of ``(height, width, 3)`` uint8.
+
+    Raises:
+        ValueError: wrong shape, no frames, a value that is not finite, or too small a size.
+
+    >>> from hftrainer.motion.skeleton import SMPL22
+    >>> pose = np.cumsum(np.zeros((3, 22, 3)), axis=0) + np.random.default_rng(0).normal(size=(22, 3))
+    >>> [picture.shape for picture in draw_frames(pose, 20, size=96)]
+    [(96, 96, 3), (96, 96, 3), (96, 96, 3)]
+    """
+    joints, (width, height) = _checked(joints), _size(size)
+    strip = caption_strip(caption, width, height) if caption else None
+    stage = Stage(joints, fps, (width, height), strip.height if strip else 0, trail)
+
+    def pictures() -> Iterator[np.ndarray]:
+        bar = max(2, round(height / 170))
+        for frame, picture in stage.frames(np.arange(len(joints))):
+            if strip is not None:
+                picture.paste(strip, (0, height - strip.height), strip)
+            if progress and len(joints) > 1:
+                done = round(width * frame / (len(joints) - 1))
+                picture.paste(_PROGRESS, (0, height - bar, done, height))
+            yield np.asarray(picture)
+
+    return pictures()
+
+
+def contact_sheet(
+    joints: np.ndarray, fps: float, *, size: int = 512, caption: str | None = None, poses: int | None = None
+) -> Image.Image:
+    """One picture of a whole motion: poses at even times, each with its second.
+
+    Args:
+        joints: ``(T, 22, 3)`` metres, +Y up, SMPL-22 order.
+        fps: frames per second.
+        size: side of one pose's picture times two, pixels: a sheet of 8 poses is ``2 size`` wide and ``size`` high.
+        caption: text under the poses.
+        poses: how many; by default 4 to 12, about two for each second.
+
+    Returns:
+        An RGB picture.
+
+    Raises:
+        ValueError: as ``draw_frames``, or ``poses`` below 1.
+
+    >>> contact_sheet(np.random.default_rng(0).normal(size=(9, 22, 3)), 20, size=256, poses=8).size
+    (512, 256)
+    """
+    joints = _checked(joints)
+    side = _size(size)[0] // 2
+    if poses is None:
+        poses = 4 * int(np.clip(np.ceil(len(joints) / fps / 2), 1, 3))
+    if poses < 1:
+        raise ValueError(f"poses must be at least 1; got {poses}.")
+    poses = min(poses, len(joints))
+    columns = min(4, poses)
+    rows = -(-poses // columns)
+    stage = Stage(joints, fps, (side, side), round(0.04 * side))
+    chosen = np.unique(np.round(np.linspace(0, len(joints) - 1, poses)).astype(int))
+    strip = caption_strip(caption, columns * side, 2 * side) if caption else None
+    gap = max(1, side // 128)
+    sheet = Image.new("RGB", (columns * side, rows * side + (strip.height if strip else 0)), (255, 255, 255))
+    for at, (frame, picture) in enumerate(stage.frames(chosen)):
+        label = caption_strip(f"{frame / fps:.1f} s", side, side, small=True)
+        picture.paste(label, (0, side - label.height), label)
+        cell = picture.crop((0, 0, side - gap, side - gap))
+        sheet.paste(cell, ((at % columns) * side, (at // columns) * side))
+    if strip is not None:
+        sheet.paste(strip, (0, rows * side), strip)
+    return sheet
+
+
+def _checked(joints: np.ndarray) -> np.ndarray:
+    joints = np.asarray(joints, dtype=np.float64)
+    if joints.ndim != 3 or joints.shape[1:] != (22, 3) or len(joints) == 0:
+        raise ValueError(f"joints must have shape (T, 22, 3) with T at least 1; got {joints.shape}.")
+    if not np.isfinite(joints).all():
+        bad = int((~np.isfinite(joints)).any(axis=(1, 2)).argmax())
+        raise ValueError(f"joints must be finite; got NaN or infinity first in frame {bad}. Cut or mend the clip.")
+    return joints
+
+
+def _size(size: int | tuple[int, int]) -> tuple[int, int]:
+    width, height = (size, size) if isinstance(size, int) else size
+    if min(width, height) < 64 or max(width, height) > 8192:
+        raise ValueError(f"size must be 64 to 8192 pixels; got {width} x {height}.")
+    return int(width), int(height)
