@@ -12,7 +12,7 @@ FLOORS = {
 LIBRARIES = {
     "errors": "", "motion": "numpy scipy", "models": "numpy torch safetensors tokenizers huggingface_hub",
     "data": "numpy scipy", "training": "numpy torch safetensors tomli", "pipelines": "numpy torch",
-    "evaluation": "numpy scipy", "rendering": "numpy PIL av", "bench": "numpy torch", "cli": "torch",
+    "evaluation": "numpy scipy", "rendering": "numpy scipy PIL av", "bench": "numpy torch", "cli": "torch",
     "__init__": "", "__main__": "",
 }  # fmt: skip
 
@@ -27,7 +27,7 @@ def imported(tree: ast.AST, package: list[str]) -> set[str]:
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join(above + ([node.module] if node.module else []))
             names |= {f"{base}.{alias.name}" for alias in node.names} if base == "hftrainer" else {base}
-        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func) and node.args:
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
             names |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)}
     return names
 

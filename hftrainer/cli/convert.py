@@ -1,8 +1,9 @@
 """Motion files from one format or representation to another.
 
-IN and OUT are two files, or two folders: then every motion file below IN is converted to the same name below OUT. The
-ending of OUT chooses the format; for folders --format does. A .npy holds bare numbers: say what they are with --from and
---fps. A folder in which some files failed is converted as far as it goes, and the exit status is 1.
+IN and OUT are two files, or two folders: then every motion file below IN is converted to the same name
+below OUT. The ending of OUT chooses the format; for folders --format does. A .npy holds bare numbers: say
+what they are with --from and --fps. Of a folder in which some files fail the others are converted all the
+same, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ def convert_folder(args: argparse.Namespace, source: Path, target: Path, progres
         if seen.setdefault(goal, file) != file:
             raise RequestError(f"{seen[goal]} and {file} would both become {goal}. Convert them one by one.")
     skipped = [goal for _, goal in named if args.skip_existing and goal.exists()]
-    jobs = [Job(file, goal, args.named, args.fps, args.to, args.resample) for file, goal in named if goal not in skipped]
+    jobs = [
+        Job(file, goal, args.named, args.fps, args.to, args.resample) for file, goal in named if goal not in skipped
+    ]
     wrong: dict[str, str] = {}
     for done, (job, reason) in enumerate(attempts(jobs, args.workers), 1):
         progress(f"converted {done} of {len(jobs)}")

@@ -43,7 +43,7 @@ Exit status: 0 done, 1 the work failed, 2 the request was wrong, 130 stopped by 
 
 # The first that fits decides. What fits none, a KeyError say, is a mistake of this program: it keeps its traceback.
 FAILED = (MemoryError, RuntimeError, ModuleNotFoundError)
-WRONG = (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
+WRONG = (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError)
 
 
 def help_text() -> str:

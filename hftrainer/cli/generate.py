@@ -1,8 +1,9 @@
 """Sentences to motions.
 
-Several motions (more than one sentence, or --samples above 1) are numbered in the order of the sentences, the samples of
-one sentence together: -o walk.bvh becomes walk-000.bvh, walk-001.bvh, … Motion data is written before any picture of
-it. The seed, the model's hash and the settings are stored in every .npz and .bvh file.
+Several motions (more than one sentence, or --samples above 1) are numbered in the order of the sentences,
+the samples of one sentence together: -o walk.bvh becomes walk-000.bvh, walk-001.bvh, … Motion data is
+written before any picture of it. The seed, the model's hash and the settings are stored in every .npz and
+.bvh file.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def read_prompts(args: argparse.Namespace) -> list[str]:
     """
     prompts = [prompt.strip() for prompt in args.prompts]
     if "" in prompts:
-        raise RequestError(f"sentence {prompts.index('') + 1} must have words; got an empty one. Say what moves and how.")
+        raise RequestError(
+            f"sentence {prompts.index('') + 1} must have words; got an empty one. Say what moves and how."
+        )
     if args.prompt_file is not None:
         try:
             lines = Path(args.prompt_file).read_text(encoding="utf-8-sig").splitlines()
@@ -102,7 +105,8 @@ def make(args: argparse.Namespace, prompts: Sequence[str], progress: Progress) -
     from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 
     pipe = MotionGPTPipeline.from_pretrained(args.model, device=args.device)
-    frames = frames_asked(args, *pipe.frame_range, get_spec("hml263").fps)
+    least, most = pipe.frame_range
+    frames = frames_asked(args, least, most, get_spec("hml263").fps)
     at_once = max(1, CHUNK // args.samples)
     for start in range(0, len(prompts), at_once):
         chunk = list(prompts[start : start + at_once])

@@ -1,7 +1,8 @@
 """What a model folder, a dataset folder or a motion file is.
 
-Of a model: its files with sizes and SHA-256, its configuration and its card. Of a dataset: its dataset.json. Of a motion
-file: representation, frames, frame rate, the road it came by, and what it was made from.
+Of a model: its files with sizes and SHA-256, its configuration and its card. Of a dataset: its
+dataset.json. Of a motion file: representation, frames, frame rate, the road it came by, and what it was
+made from.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ def folder_lines(report: dict[str, Any]) -> list[str]:
     """The description of a folder, for people."""
     lines = [report["folder"], ""]
     for name, values in report["settings"].items():
-        lines += [f"{name}:", *(f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()), ""]
+        lines += [
+            f"{name}:",
+            *(f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()),
+            "",
+        ]
     lines += [f"{file['bytes']:>12,} bytes  {file['sha256'][:16]}  {file['name']}" for file in report["files"]]
     if report["card"]:
         lines += ["", Path(report["card"]).read_text(encoding="utf-8").strip()]
@@ -66,7 +71,9 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         return Done(report, folder_lines(report))
     if not thing.is_file():
         known = ", ".join(sorted(folder.name for folder in BUILT_IN.glob("*") if folder.is_dir())) or "none"
-        raise RequestError(f"{args.thing} must be a file, a folder or a built-in model ({known}); there is nothing there.")
+        raise RequestError(
+            f"{args.thing} must be a file, a folder or a built-in model ({known}); there is nothing there."
+        )
     check_names(args.named)
     from hftrainer.motion.files import load
 
@@ -80,4 +87,6 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         "route": list(motion.route),
         "about": dict(motion.about),
     }
-    return Done(report, [f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in report.items()])
+    return Done(
+        report, [f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in report.items()]
+    )

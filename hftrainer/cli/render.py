@@ -38,4 +38,6 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     for file in rows[0]:
         progress(f"drawing {file}")
         render(motion, file, caption=caption, size=args.size)
-    return Done({"frames": len(motion), "fps": motion.fps, "files": [str(f) for f in rows[0]]}, [str(f) for f in rows[0]])
+    return Done(
+        {"frames": len(motion), "fps": motion.fps, "files": [str(f) for f in rows[0]]}, [str(f) for f in rows[0]]
+    )
