@@ -15,7 +15,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hftrainer.motion.measure import Measures, held_above, measure, runs_of, smooth
+from hftrainer.motion.measure import (
+    SIDES,
+    Measures,
+    hand_sideways,
+    is_still,
+    jumps,
+    kicks,
+    measure,
+    punches,
+    raised_arms,
+    reversals,
+    runs_of,
+    smooth,
+)
 
 SUBJECTS = (
     "a person", "someone", "somebody", "the person", "a human", "the figure", "an individual", "a human figure",
@@ -186,7 +199,6 @@ _COUNTED = {"twice": " twice", "thrice": " three times", "many": " several times
 _GAITS = {"walk": "*walk", "jog": "*jog", "run": "*run"}
 _DOUBLED = {"run", "jog", "hop", "sit", "spin", "squat", "step", "skip", "trot", "get", "put", "hit", "flip", "swim"}
 _THIRD = {"be": "is", "do": "does", "go": "goes", "have": "has"}
-_SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -208,112 +220,6 @@ class Event:
     weight: float = 1.0
     gait: str = "walk"
     times: int = 1
-
-
-def _arm_extension(body: Measures) -> np.ndarray:
-    """``(T, 2)`` distance from shoulder to wrist as a share of the arm, left and right."""
-    joints = body.joints
-    shoulder, elbow, wrist = joints[:, [16, 17]], joints[:, [18, 19]], joints[:, [20, 21]]
-    arm = np.linalg.norm(shoulder - elbow, axis=-1) + np.linalg.norm(elbow - wrist, axis=-1)
-    return np.linalg.norm(wrist - shoulder, axis=-1) / np.maximum(arm, 1e-9)
-
-
-def jumps(body: Measures) -> list[tuple[int, int, float]]:
-    """Flights with both feet off the floor that are jumps, not strides: ``(start, stop, clearance in metres)``.
-
-    A flight starts and ends on the floor within 1.2 seconds, lifts the lower foot over 8 cm, and lifts the pelvis
-    above its height on either side, which the flight of a run does not.
-    """
-    found = []
-    around = max(1, int(0.5 * body.fps))
-    for start, stop in runs_of(body.clearance > 0.05, frames=2):
-        top = float(body.clearance[start:stop].max())
-        if start == 0 or stop == len(body) or stop - start > 1.2 * body.fps:
-            continue
-        if held_above(body.clearance[start:stop], 2) <= 0.08 or body.upright[start:stop].min() < 0.2:
-            continue
-        low = max(body.height[max(0, start - around) : start + 1].min(), body.height[stop - 1 : stop + around].min())
-        rise = (body.height[start:stop].max() - low) * body.stature
-        fast = body.speed[start:stop].mean() > 2.0
-        if rise > (0.14 if fast else 0.1) and (not fast or top > 0.14):
-            found.append((start, stop, top))
-    return found
-
-
-def kicks(body: Measures) -> list[tuple[int, int, int, float]]:
-    """Legs thrown up from a stand: ``(start, stop, side, toe height)``, side 0 left, 1 right.
-
-    The toe passes 0.5 m with the ankle faster than 2.2 m/s about the pelvis, the other toe stays under 0.35 m, and
-    the body neither travels fast nor is down or upside down.
-    """
-    found = []
-    reach = int(0.35 * body.fps)
-    for side in (0, 1):
-        up = (body.toe[:, side] > 0.5) & (body.toe[:, 1 - side] < 0.35) & (body.upright > -0.1)
-        up = up & (body.height > 0.65) & (body.speed < 1.8)
-        for start, stop in runs_of(np.asarray(up), frames=2, gap=int(0.15 * body.fps)):
-            fast = body.foot_speed[max(0, start - reach) : stop + reach, side].max()
-            straight = body.knee[start:stop, side].min() < 75
-            if fast > 2.2 and straight and stop - start < 1.6 * body.fps:
-                found.append((start, stop, side, float(body.toe[start:stop, side].max())))
-    return sorted(found)
-
-
-def punches(body: Measures) -> list[tuple[int, int, int]]:
-    """Arms that shoot out to the front: ``(start, stop, side)``.
-
-    The arm opens from bent (under 0.75 of its length) to stretched (over 0.85) within 0.45 seconds, towards the
-    front, at shoulder height, with the wrist over 1.8 m/s.
-    """
-    extension = _arm_extension(body)
-    before = max(1, int(0.45 * body.fps))
-    found = []
-    for side in (0, 1):
-        out = (extension[:, side] > 0.85) & (body.reach[:, side] > 0.68) & (np.abs(body.hand_up[:, side]) < 0.5)
-        out &= (extension[:, 1 - side] < 0.85) & (body.upright > 0.75)
-        for start, stop in runs_of(out, frames=1, gap=int(0.1 * body.fps)):
-            first = max(0, start - before)
-            if start == 0 or stop - start > 0.45 * body.fps or body.speed[start] > 1.4:
-                continue
-            if extension[first : start + 1, side].min() < 0.72 and body.hand_speed[first:stop, side].max() > 1.8:
-                found.append((first, stop, side))
-    return sorted(found)
-
-
-def raised_arms(body: Measures) -> list[tuple[int, int, str]]:
-    """Stretches of at least 0.3 s with a wrist half an arm above its shoulder.
-
-    Returns:
-        ``(start, stop, which)`` with which one of ``left``, ``right``, ``both``.
-    """
-    up = np.asarray((body.hand_up > 0.45) & (body.upright[:, None] > 0.5))
-    frames = max(2, int(0.3 * body.fps))
-    both = runs_of(np.all(up, axis=1), frames, gap=2)
-    found = [(start, stop, "both") for start, stop in both]
-    for side in (0, 1):
-        for start, stop in runs_of(up[:, side], frames, gap=2):
-            if not any(first < stop and start < last for first, last in both):
-                found.append((start, stop, _SIDES[side]))
-    return sorted(found)
-
-
-def _reversals(track: np.ndarray, swing: float) -> int:
-    """How often a track turns back after moving at least ``swing``."""
-    turns, direction, extreme = 0, 0, float(track[0])
-    for value in track.tolist():
-        if direction >= 0 and value > extreme or direction <= 0 and value < extreme:
-            if direction == 0 and abs(value - extreme) < swing:
-                continue
-            direction = direction or (1 if value > extreme else -1)
-            extreme = value
-        elif direction and abs(value - extreme) > swing:
-            turns, direction, extreme = turns + 1, -direction, value
-    return turns
-
-
-def _sideways_hand(body: Measures, side: int) -> np.ndarray:
-    left = np.cross([0.0, 1.0, 0.0], body.front)
-    return ((body.joints[:, 20 + side] - body.joints[:, 16 + side]) * left).sum(axis=-1)
 
 
 def _posture(body: Measures) -> np.ndarray:
@@ -415,13 +321,6 @@ def _gait_events(body: Measures) -> list[Event]:
     return events
 
 
-def is_still(body: Measures) -> bool:
-    """Whether a body stands upright and moves nothing worth the name."""
-    quiet = np.percentile(body.hand_speed, 92) < 0.3 and np.percentile(body.foot_speed, 92) < 0.3
-    steady = np.ptp(body.upright) < 0.1 and np.ptp(body.height) < 0.08 and body.turn_range < 30
-    return bool(quiet and steady and body.height.min() > 0.8 and body.upright.min() > 0.75 and body.spread < 0.4)
-
-
 def _standing_events(body: Measures, start: int, stop: int) -> list[Event]:
     """Turns on the spot, or plain standing, in a stretch without travel."""
     part = body.span(start, stop)
@@ -441,7 +340,7 @@ def _standing_events(body: Measures, start: int, stop: int) -> list[Event]:
         elif hands.min() > 0.3:
             events.append(Event(start, stop, "gesture", 0.7))
         elif hands.max() > 0.3 and hands.max() > 2 * hands.min():
-            events.append(Event(start, stop, f"gesture_{_SIDES[int(hands.argmax())]}", 0.6))
+            events.append(Event(start, stop, f"gesture_{SIDES[int(hands.argmax())]}", 0.6))
     return events
 
 
@@ -454,9 +353,9 @@ def _limb_events(body: Measures) -> list[Event]:
         kind = "jump_high" if top > 0.35 else "hop" if top < 0.13 else "jump_forward" if ahead > 0.55 else "jump"
         events.append(Event(start, stop, kind, 4.0))
     for start, stop, side, top in kicks(body):
-        events.append(Event(start, stop, ("kick_high_" if top > 1.15 else "kick_") + _SIDES[side], 4.0))
+        events.append(Event(start, stop, ("kick_high_" if top > 1.15 else "kick_") + SIDES[side], 4.0))
     for start, stop, side in punches(body):
-        events.append(Event(start, stop, f"punch_{_SIDES[side]}", 3.0))
+        events.append(Event(start, stop, f"punch_{SIDES[side]}", 3.0))
     busy = [(event.start, event.stop) for event in events]
 
     def free(start: int, stop: int) -> bool:
@@ -466,10 +365,10 @@ def _limb_events(body: Measures) -> list[Event]:
         if which == "both":
             events.append(Event(start, stop, "arms", 2.6))
             continue
-        side = _SIDES.index(which)
-        swings = _reversals(_sideways_hand(body, side)[start:stop], 0.1) if stop - start > fps else 0
+        side = SIDES.index(which)
+        swings = reversals(hand_sideways(body, side)[start:stop], 0.1) if stop - start > fps else 0
         events.append(Event(start, stop, f"{'wave' if swings >= 3 else 'arm'}_{which}", 2.6))
-    out = np.abs(np.stack([_sideways_hand(body, side) for side in (0, 1)], axis=1)) > 0.38
+    out = np.abs(np.stack([hand_sideways(body, side) for side in (0, 1)], axis=1)) > 0.38
     spread = out.all(axis=1) & (np.abs(body.hand_up) < 0.3).all(axis=1) & (body.upright > 0.7)
     events += [Event(start, stop, "arms_out", 2.0) for start, stop in runs_of(spread, int(0.6 * fps), gap=2)]
     for side in (0, 1):
@@ -477,7 +376,7 @@ def _limb_events(body: Measures) -> list[Event]:
         for start, stop in runs_of(lifted & (body.upright > 0.2), int(0.3 * fps), gap=2):
             if free(start, stop):
                 long = stop - start > 1.2 * fps
-                kind = f"balance_{_SIDES[1 - side]}" if long else f"leg_{_SIDES[side]}"
+                kind = f"balance_{SIDES[1 - side]}" if long else f"leg_{SIDES[side]}"
                 events.append(Event(start, stop, kind, 2.4))
     tilt = body.joints[:, 12] - body.joints[:, 0]
     ahead = (tilt * body.front).sum(axis=1)

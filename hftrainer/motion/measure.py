@@ -326,3 +326,126 @@ def measure(joints: np.ndarray, fps: float, floor: float | None = None) -> Measu
         hip=_angle(trunk[:, None], hips - knees),
         stature=stature,
     )
+
+
+#: Words for index 0 and 1 of every pair of tracks.
+SIDES = ("left", "right")
+
+
+def arm_extension(body: Measures) -> np.ndarray:
+    """``(T, 2)`` distance from shoulder to wrist as a share of the arm, left and right."""
+    joints = body.joints
+    shoulder, elbow, wrist = joints[:, [16, 17]], joints[:, [18, 19]], joints[:, [20, 21]]
+    arm = np.linalg.norm(shoulder - elbow, axis=-1) + np.linalg.norm(elbow - wrist, axis=-1)
+    return np.linalg.norm(wrist - shoulder, axis=-1) / np.maximum(arm, 1e-9)
+
+
+def jumps(body: Measures) -> list[tuple[int, int, float]]:
+    """Flights with both feet off the floor that are jumps, not strides: ``(start, stop, clearance in metres)``.
+
+    A flight starts and ends on the floor within 1.2 seconds, lifts the lower foot over 8 cm, and lifts the pelvis
+    above its height on either side, which the flight of a run does not.
+    """
+    found: list[tuple[int, int, float]] = []
+    around = max(1, int(0.5 * body.fps))
+    for start, stop in runs_of(body.clearance > 0.05, frames=2):
+        top = float(body.clearance[start:stop].max())
+        if start == 0 or stop == len(body) or stop - start > 1.2 * body.fps:
+            continue
+        if held_above(body.clearance[start:stop], 2) <= 0.08 or body.upright[start:stop].min() < 0.2:
+            continue
+        low = max(body.height[max(0, start - around) : start + 1].min(), body.height[stop - 1 : stop + around].min())
+        rise = (body.height[start:stop].max() - low) * body.stature
+        fast = body.speed[start:stop].mean() > 2.0
+        if rise > (0.14 if fast else 0.1) and (not fast or top > 0.14):
+            found.append((start, stop, top))
+    return found
+
+
+def kicks(body: Measures) -> list[tuple[int, int, int, float]]:
+    """Legs thrown up from a stand: ``(start, stop, side, toe height)``, side 0 left, 1 right.
+
+    The toe passes 0.5 m with the ankle faster than 2.2 m/s about the pelvis, the other toe stays under 0.35 m, and
+    the body neither travels fast nor is down or upside down.
+    """
+    found = []
+    reach = int(0.35 * body.fps)
+    for side in (0, 1):
+        up = (body.toe[:, side] > 0.5) & (body.toe[:, 1 - side] < 0.35) & (body.upright > -0.1)
+        up = up & (body.height > 0.65) & (body.speed < 1.8)
+        for start, stop in runs_of(np.asarray(up), frames=2, gap=int(0.15 * body.fps)):
+            fast = body.foot_speed[max(0, start - reach) : stop + reach, side].max()
+            straight = body.knee[start:stop, side].min() < 75
+            if fast > 2.2 and straight and stop - start < 1.6 * body.fps:
+                found.append((start, stop, side, float(body.toe[start:stop, side].max())))
+    return sorted(found)
+
+
+def punches(body: Measures) -> list[tuple[int, int, int]]:
+    """Arms that shoot out to the front: ``(start, stop, side)``.
+
+    The arm opens from bent (under 0.75 of its length) to stretched (over 0.85) within 0.45 seconds, towards the
+    front, at shoulder height, with the wrist over 1.8 m/s.
+    """
+    extension = arm_extension(body)
+    before = max(1, int(0.45 * body.fps))
+    found = []
+    for side in (0, 1):
+        out = (extension[:, side] > 0.85) & (body.reach[:, side] > 0.68) & (np.abs(body.hand_up[:, side]) < 0.5)
+        out &= (extension[:, 1 - side] < 0.85) & (body.upright > 0.75)
+        for start, stop in runs_of(out, frames=1, gap=int(0.1 * body.fps)):
+            first = max(0, start - before)
+            if start == 0 or stop - start > 0.45 * body.fps or body.speed[start] > 1.4:
+                continue
+            if extension[first : start + 1, side].min() < 0.72 and body.hand_speed[first:stop, side].max() > 1.8:
+                found.append((first, stop, side))
+    return sorted(found)
+
+
+def raised_arms(body: Measures) -> list[tuple[int, int, str]]:
+    """Stretches of at least 0.3 s with a wrist half an arm above its shoulder.
+
+    Returns:
+        ``(start, stop, which)`` with which one of ``left``, ``right``, ``both``.
+    """
+    up = np.asarray((body.hand_up > 0.45) & (body.upright[:, None] > 0.5))
+    frames = max(2, int(0.3 * body.fps))
+    both = runs_of(np.all(up, axis=1), frames, gap=2)
+    found = [(start, stop, "both") for start, stop in both]
+    for side in (0, 1):
+        for start, stop in runs_of(up[:, side], frames, gap=2):
+            if not any(first < stop and start < last for first, last in both):
+                found.append((start, stop, SIDES[side]))
+    return sorted(found)
+
+
+def reversals(track: np.ndarray, swing: float) -> int:
+    """How often a track turns back after moving at least ``swing``.
+
+    >>> import numpy as np
+    >>> reversals(np.array([0.0, 1.0, 0.9, 2.0, 0.0, 2.0]), swing=0.5)
+    2
+    """
+    turns, direction, extreme = 0, 0, float(track[0])
+    for value in track.tolist():
+        if direction >= 0 and value > extreme or direction <= 0 and value < extreme:
+            if direction == 0 and abs(value - extreme) < swing:
+                continue
+            direction = direction or (1 if value > extreme else -1)
+            extreme = value
+        elif direction and abs(value - extreme) > swing:
+            turns, direction, extreme = turns + 1, -direction, value
+    return turns
+
+
+def hand_sideways(body: Measures, side: int) -> np.ndarray:
+    """``(T,)`` how far a wrist is to the left of its shoulder, metres; ``side`` 0 left hand, 1 right."""
+    left = np.cross([0.0, 1.0, 0.0], body.front)
+    return ((body.joints[:, 20 + side] - body.joints[:, 16 + side]) * left).sum(axis=-1)
+
+
+def is_still(body: Measures) -> bool:
+    """Whether a body stands upright and moves nothing worth the name."""
+    quiet = np.percentile(body.hand_speed, 92) < 0.3 and np.percentile(body.foot_speed, 92) < 0.3
+    steady = np.ptp(body.upright) < 0.1 and np.ptp(body.height) < 0.08 and body.turn_range < 30
+    return bool(quiet and steady and body.height.min() > 0.8 and body.upright.min() > 0.75 and body.spread < 0.4)
