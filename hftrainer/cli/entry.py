@@ -42,7 +42,7 @@ Exit status: 0 done, 1 the work failed, 2 the request was wrong, 130 stopped by 
 """
 
 # The first that fits decides. What fits none, a KeyError say, is a mistake of this program: it keeps its traceback.
-FAILED = (MemoryError, RuntimeError, ModuleNotFoundError)
+FAILED = (MemoryError, RuntimeError)
 WRONG = (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError)
 
 
@@ -142,6 +142,10 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; stay silent at exit
         return 1
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("hftrainer"):
+            raise
+        return failed(words, exc, 1)
     except FAILED as exc:
         return failed(words, exc, 1)
     except WRONG as exc:

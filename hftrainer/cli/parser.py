@@ -39,7 +39,8 @@ def near(word: str, known: Iterable[str]) -> str:
     'Known: generate, convert.'
     """
     names = list(known)
-    close = difflib.get_close_matches(word, names, 1, cutoff=0.5)
+    close = [name for name in names if len(word) > 2 and name.startswith(word)]
+    close = close or difflib.get_close_matches(word, names, 1, cutoff=0.5)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."
 
 
