@@ -1,0 +1,182 @@
+"""A dataset folder in HumanML3D's layout, as clips with captions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hftrainer.errors import ArtifactError
+from hftrainer.motion.clip import Motion
+
+FPS = 20.0
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One sentence about a movement.
+
+    Attributes:
+        text: the sentence.
+        words: its words with their parts of speech, ``"walks/VERB"``.
+        start, end: seconds in the clip that it describes; both 0 mean the whole clip.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    start: float
+    end: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether the sentence describes the whole clip."""
+        return self.start == 0 and self.end == 0
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A movement with what was said of it.
+
+    Attributes:
+        id: the clip's name in the dataset; a mirrored twin begins with ``M``.
+        motion: hml263 at 20 fps.
+        captions: sentences, in file order; may be empty.
+    """
+
+    id: str
+    motion: Motion
+    captions: tuple[Caption, ...]
+
+
+def parse_captions(text: str, name: str = "captions") -> tuple[Caption, ...]:
+    """Read a ``texts/ID.txt``: lines of ``caption#tokens#start#end``; ``nan`` times mean the whole clip.
+
+    Raises:
+        ValueError: a line without its four fields, or with times that are not numbers.
+
+    >>> parse_captions("a man walks#a/DET man/NOUN walks/VERB#0.0#0.0\\n")[0].words
+    ('a/DET', 'man/NOUN', 'walks/VERB')
+    """
+    captions = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        fields = line.strip().split("#")
+        try:
+            words, start, end = fields[1], float(fields[2]), float(fields[3])
+        except (IndexError, ValueError) as exc:
+            raise ValueError(
+                f"{name}, line {number}: a caption must be text#tokens#start#end; got {line.strip()[:80]!r}."
+            ) from exc
+        if math.isnan(start) or math.isnan(end):
+            start = end = 0.0
+        captions.append(Caption(fields[0].strip(), tuple(words.split()), start, end))
+    return tuple(captions)
+
+
+class HumanML3D:
+    """A folder with ``new_joint_vecs``, ``texts``, split lists and ``Mean.npy``/``Std.npy``.
+
+    Args:
+        folder: the dataset.
+        splits: which lists must be whole; ``short`` and others are optional and checked when asked for.
+
+    Attributes:
+        mean, std: ``(263,)`` float32 statistics of the training frames.
+        name: the statistics' name: from ``dataset.json``, else the folder's.
+        hash: SHA-256 of mean and std.
+        about: ``dataset.json``, or ``{}``.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ArtifactError: files are absent (every one is listed) or the statistics have a wrong shape.
+    """
+
+    def __init__(self, folder: str | Path, splits: tuple[str, ...] = ("train", "val", "test")) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"the dataset must be a folder; {self.folder} does not exist. Make it with hftrainer data build."
+            )
+        absent = [f for f in ("Mean.npy", "Std.npy", *(f"{s}.txt" for s in splits)) if not (self.folder / f).is_file()]
+        self._ids: dict[str, tuple[str, ...]] = {}
+        present = {
+            room: {path.name for path in (self.folder / room).glob("*" + ending)}
+            for room, ending in (("new_joint_vecs", ".npy"), ("texts", ".txt"))
+        }
+        for split in splits:
+            if f"{split}.txt" not in absent:
+                self._ids[split] = self._read_list(split)
+                for clip in self._ids[split]:
+                    absent += [f"new_joint_vecs/{clip}.npy"] * (f"{clip}.npy" not in present["new_joint_vecs"])
+                    absent += [f"texts/{clip}.txt"] * (f"{clip}.txt" not in present["texts"])
+        if absent:
+            found = ", ".join(dict.fromkeys(absent))
+            raise ArtifactError(f"{self.folder} must be a whole HumanML3D folder; absent: {found}. Build it again.")
+        self.mean = np.load(self.folder / "Mean.npy").astype(np.float32)
+        self.std = np.load(self.folder / "Std.npy").astype(np.float32)
+        if self.mean.shape != (263,) or self.std.shape != (263,):
+            raise ArtifactError(
+                f"{self.folder}: Mean.npy and Std.npy must have shape (263,); got {self.mean.shape} and {self.std.shape}."
+            )
+        about = self.folder / "dataset.json"
+        self.about: dict[str, Any] = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+        self.hash = hashlib.sha256(self.mean.tobytes() + self.std.tobytes()).hexdigest()
+        self.name: str = self.about.get("statistics", {}).get("name", self.folder.name)
+
+    def _read_list(self, split: str) -> tuple[str, ...]:
+        path = self.folder / f"{split}.txt"
+        if not path.is_file():
+            lists = sorted(p.stem for p in self.folder.glob("*.txt"))
+            raise KeyError(f"{self.folder} has no split {split!r}; it has {', '.join(lists)}.")
+        return tuple(path.read_text(encoding="utf-8").split())
+
+    def ids(self, split: str = "train") -> tuple[str, ...]:
+        """Clip names of a split, in file order.
+
+        Raises:
+            KeyError: there is no such list; the message names those there are.
+        """
+        if split not in self._ids:
+            self._ids[split] = self._read_list(split)
+        return self._ids[split]
+
+    def features(self, clip: str) -> np.ndarray:
+        """``(T, 263)`` float32 features of a clip, unchecked: ``clip`` is the careful road.
+
+        Raises:
+            KeyError: there is no such clip.
+        """
+        path = self.folder / "new_joint_vecs" / f"{clip}.npy"
+        if not path.is_file():
+            raise KeyError(f"{self.folder} has no clip {clip!r}.")
+        return np.load(path).astype(np.float32, copy=False)
+
+    def captions(self, clip: str) -> tuple[Caption, ...]:
+        """What is said of a clip.
+
+        Raises:
+            ValueError: the text file is damaged.
+        """
+        path = self.folder / "texts" / f"{clip}.txt"
+        return parse_captions(path.read_text(encoding="utf-8"), path.name)
+
+    def clip(self, clip: str) -> Clip:
+        """A clip by its name.
+
+        Raises:
+            KeyError: there is no such clip.
+            ValueError: its numbers are not finite or not hml263, or its text file is damaged.
+        """
+        motion = Motion(self.features(clip), "hml263", fps=FPS, name=clip)
+        return Clip(clip, motion, self.captions(clip))
+
+    def clips(self, split: str = "train") -> Iterator[Clip]:
+        """All clips of a split, in file order."""
+        return (self.clip(name) for name in self.ids(split))
