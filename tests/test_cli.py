@@ -81,6 +81,9 @@ REFUSALS = {
     "draw into a motion file": (["render", "none.npz", "-o", "x.bvh"], "must be"),
     "no such recipe": (["train", "none.toml", "-o", "run"], "must be a recipe"),
     "no such bench": (["bench", "motoin"], "Did you mean 'motion'?"),
+    "no recordings": (["data", "build", "mocap", "--from", "none", "-o", "set"], "must be a folder of recordings"),
+    "unknown recordings": (["data", "build", "mocpa", "--from", ".", "-o", "set"], "Did you mean 'mocap'?"),
+    "no dataset": (["data", "stats", "."], "must be a dataset folder with train.txt"),
     "no such thing": (["info", "none"], "there is nothing there"),
 }
 
@@ -211,6 +214,24 @@ def test_info_of_folders(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "dataset.json").write_text('{"clips": 3}')
     assert json.loads(hftrainer("info", "set", "--json", cwd=tmp_path).stdout)["dataset"] == {"clips": 3}
+
+
+def test_data_stats(tmp_path):
+    for folder in ("new_joint_vecs", "texts"):
+        (tmp_path / folder).mkdir()
+    texts = {"a": "a man walks.#a/DET#0.0#0.0\nhe walks#he/PRON#0.0#0.0", "Ma": "he walks#x#0#0"}
+    for (name, text), frames in zip(texts.items(), (40, 60), strict=True):
+        np.save(tmp_path / "new_joint_vecs" / f"{name}.npy", np.zeros((frames, 263), np.float32))
+        (tmp_path / "texts" / f"{name}.txt").write_text(text + "\n")
+    (tmp_path / "train.txt").write_text("a\nMa\n")
+    assert "absent: Mean.npy, Std.npy" in hftrainer("data", "stats", ".", cwd=tmp_path).stderr
+    for name in ("Mean", "Std"):
+        np.save(tmp_path / f"{name}.npy", np.ones(263, np.float32))
+    train = json.loads(hftrainer("data", "stats", ".", "--json", cwd=tmp_path).stdout)["splits"]["train"]
+    assert train == {
+        "windows": 2, "minutes": 0.08, "frames": {"least": 40, "most": 60},
+        "sentences": 3, "distinct_sentences": 2, "distinct_words": 4,
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------------- generate, with a pipeline that a test can steer

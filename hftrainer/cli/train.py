@@ -33,9 +33,9 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
             raise RequestError(f"--set must look like optimizer.rate=1e-4; got {change!r}.")
     check_folder(Path(args.output))
     progress("loading torch")
-    from hftrainer.training.loop import run_recipe
+    from hftrainer.training.recipe import run_recipe
 
     started = time.monotonic()
-    run_recipe(Path(args.recipe), list(args.changes), args.resume, Path(args.output))
-    report = {"recipe": args.recipe, "folder": args.output, "seconds": round(time.monotonic() - started, 1)}
-    return Done(report, [args.output])
+    artifact = run_recipe(args.recipe, args.output, args.changes, args.resume)
+    report = {"recipe": args.recipe, "artifact": str(artifact), "seconds": round(time.monotonic() - started, 1)}
+    return Done(report, [str(artifact)])

@@ -1,0 +1,64 @@
+"""What a dataset folder holds: windows, minutes, sentences, words, and the identity of its statistics.
+
+Any folder in the HumanML3D layout will do. Mirrored twins (M + id) are counted as windows of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hftrainer.cli.parser import Done, Parser, RequestError
+from hftrainer.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from hftrainer.data.humanml3d import HumanML3D
+
+SPLITS = ("train", "val", "test", "short")
+
+
+def arguments(parser: Parser) -> None:
+    """What ``hftrainer data stats`` takes."""
+    parser.add_argument("folder", metavar="DIR", help="a dataset folder")
+
+
+def count_split(dataset: HumanML3D, split: str, fps: float) -> dict[str, Any]:
+    """Windows, minutes and sentences of one split."""
+    names = dataset.ids(split)
+    frames = [len(dataset.features(name)) for name in names]
+    sentences = [caption.text for name in names for caption in dataset.captions(name)]
+    words = {word.strip(".,;:!?").lower() for sentence in set(sentences) for word in sentence.split()}
+    return {
+        "windows": len(names),
+        "minutes": round(sum(frames) / fps / 60, 2),
+        "frames": {"least": min(frames, default=0), "most": max(frames, default=0)},
+        "sentences": len(sentences),
+        "distinct_sentences": len(set(sentences)),
+        "distinct_words": len(words - {""}),
+    }
+
+
+def run(args: argparse.Namespace, progress: Progress) -> Done:
+    """Count."""
+    folder = Path(args.folder)
+    splits = tuple(split for split in SPLITS if (folder / f"{split}.txt").is_file())
+    if not splits:
+        raise RequestError(
+            f"{folder} must be a dataset folder with train.txt; there is none. See hftrainer data build."
+        )
+    from hftrainer.data.humanml3d import FPS, HumanML3D
+
+    dataset = HumanML3D(folder, splits)
+    report: dict[str, Any] = {"folder": str(folder), "splits": {}}
+    for split in splits:
+        progress(f"counting {split}")
+        report["splits"][split] = count_split(dataset, split, FPS)
+    report["statistics"] = {"name": dataset.name, "sha256": dataset.hash}
+    lines = [
+        f"{split}: {n['windows']} windows, {n['minutes']} minutes, "
+        f"{n['frames']['least']} to {n['frames']['most']} frames, "
+        f"{n['sentences']} sentences ({n['distinct_sentences']} distinct, {n['distinct_words']} words)"
+        for split, n in report["splits"].items()
+    ]
+    return Done(report, [*lines, f"statistics: {dataset.name}, {dataset.hash[:16]}"])
