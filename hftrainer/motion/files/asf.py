@@ -218,6 +218,23 @@ def local_rotations(skeleton: Acclaim, channels: np.ndarray) -> tuple[np.ndarray
     return rotations, translation
 
 
+def find_skeleton(amc: str | Path) -> Path:
+    """The skeleton beside a motion: ``02_01.asf`` or the subject's ``02.asf`` beside ``02_01.amc``.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    amc = Path(amc)
+    beside = [amc.with_suffix(".asf"), amc.with_name(amc.stem.rsplit("_", 1)[0] + ".asf")]
+    found = [path for path in beside if path.is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"{amc.name}: its skeleton must stand beside it; looked for {' and '.join(p.name for p in beside)}. "
+            "Copy the subject's .asf file there."
+        )
+    return found[0]
+
+
 def read_recording(amc: str | Path, asf: str | Path | None = None) -> Recording:
     """An AMC file with its ASF skeleton, in the file's own unit; fps is 0 because AMC does not say.
 
@@ -230,15 +247,7 @@ def read_recording(amc: str | Path, asf: str | Path | None = None) -> Recording:
         ValueError: a file is not well formed.
     """
     amc = Path(amc)
-    if asf is None:
-        beside = [amc.with_suffix(".asf"), amc.with_name(amc.stem.rsplit("_", 1)[0] + ".asf")]
-        found = [path for path in beside if path.is_file()]
-        if not found:
-            raise FileNotFoundError(
-                f"{amc.name}: its skeleton must stand beside it; looked for {' and '.join(p.name for p in beside)}. "
-                "Copy the subject's .asf file there."
-            )
-        asf = found[0]
+    asf = find_skeleton(amc) if asf is None else asf
     asf = Path(asf)
     skeleton = parse_asf(asf.read_text(encoding="utf-8", errors="replace"), asf.name)
     channels = parse_amc(amc.read_text(encoding="utf-8", errors="replace"), skeleton.columns, amc.name)

@@ -7,7 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
+from hftrainer.motion.clip import Motion
+from hftrainer.motion.edit import resample_times, sample
+from hftrainer.motion.files.atomic import written_whole
 from hftrainer.motion.files.figure import Figure, Recording, turns
+from hftrainer.motion.files.names import PRESETS, UNITS, guess_unit, joints_by_name
+from hftrainer.motion.representation.convert import convert
+from hftrainer.motion.representation.ik import joints_to_rotations, t_pose
+from hftrainer.motion.rotation import euler_to_matrix, matrix_to_euler, matrix_to_quat_wxyz, quat_wxyz_to_matrix, slerp
+from hftrainer.motion.skeleton import SMPL22
+
+_ORDER = "ZXY"
+_STILL = 1e-5  # metres; a joint that leaves its rest offset further gets position channels
+_END = {"head": (0.0, 0.17, 0.0), "left_wrist": (0.09, 0.0, 0.0), "right_wrist": (-0.09, 0.0, 0.0)}
+_TOES = (0.0, 0.0, 0.06)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +131,8 @@ def local_rotations(hierarchy: Hierarchy, channels: np.ndarray) -> tuple[np.ndar
         channels: ``(T, C)`` numbers in file order, rotations in degrees, positions in the file's unit.
 
     Returns:
-        ``(T, J, 3, 3)`` rotations relative to the parent (identity at End Sites) and ``(T, 3)`` root positions. Position
-        channels replace the root's offset. Position channels below the root are not read: limbs keep their offsets.
+        ``(T, J, 3, 3)`` rotations relative to the parent (identity at End Sites) and ``(T, 3)`` root positions.
+        Position channels replace the root's offset. Those below the root are not read: limbs keep their offsets.
 
     Raises:
         ValueError: the number of channels is not the hierarchy's.
@@ -185,3 +198,193 @@ def read_recording(path: str | Path) -> Recording:
     hierarchy = parse_hierarchy(text, path.name)
     channels, fps = parse_motion(text, hierarchy.width, path.name)
     return Recording(hierarchy.figure, *local_rotations(hierarchy, channels), fps)
+
+
+def joint_positions(hierarchy: Hierarchy, channels: np.ndarray) -> np.ndarray:
+    """Where every joint is, position channels of limbs included: they stand in place of the joint's OFFSET.
+
+    Args:
+        hierarchy: the HIERARCHY block.
+        channels: ``(T, C)`` numbers in file order.
+
+    Returns:
+        ``(T, J, 3)`` in the file's unit, joints in the order of ``hierarchy.figure``, End Sites included.
+    """
+    rotations, _ = local_rotations(hierarchy, channels)
+    world = hierarchy.figure.global_rotations(rotations)
+    positions = np.empty((*rotations.shape[:2], 3))
+    at = 0
+    for joint, (parent, names) in enumerate(zip(hierarchy.figure.parents, hierarchy.channels, strict=True)):
+        offset = np.tile(hierarchy.figure.offsets[joint], (len(channels), 1))
+        for i, name in enumerate(names):
+            if name.endswith("position"):
+                offset[:, "XYZ".index(name[0])] = channels[:, at + i]
+        at += len(names)
+        positions[:, joint] = offset if parent < 0 else positions[:, parent] + np.einsum(
+            "tij,tj->ti", world[:, parent], offset
+        )
+    return positions
+
+
+def _round_fps(fps: float) -> float:
+    """The frame rate that a rounded Frame Time stands for: 0.033333 is 30."""
+    near = round(2 * fps) / 2
+    return near if near > 0 and abs(fps - near) < 2e-4 * near else fps
+
+
+def load_bvh(path: str | Path, unit: str | None = None) -> Motion:
+    """A BVH file of a known skeleton as joint positions.
+
+    Args:
+        path: the file.
+        unit: ``"m"``, ``"cm"``, ``"mm"`` or ``"cmu"`` (5.64 cm); by default the one in which the legs have a human
+            length. It is noted in ``about``.
+
+    Returns:
+        A Motion of ``joints``, metres, at the file's own frame rate.
+
+    Raises:
+        ValueError: the file is damaged, its skeleton is unknown, or ``unit`` is.
+    """
+    path = Path(path)
+    if unit is not None and unit not in UNITS:
+        raise ValueError(f"unit must be one of {', '.join(UNITS)}; got {unit!r}.")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    hierarchy = parse_hierarchy(text, path.name)
+    channels, fps = parse_motion(text, hierarchy.width, path.name)
+    joints, skeleton = joints_by_name(hierarchy.figure.names, joint_positions(hierarchy, channels), path.name)
+    unit = guess_unit(joints) if unit is None else unit
+    about = {"file": path.name, "skeleton": skeleton, "unit": unit}
+    return Motion(joints * UNITS[unit], "joints", _round_fps(fps), about=about, name=path.name)
+
+
+def unwrapped_euler(rotations: np.ndarray) -> np.ndarray:
+    """Euler angles that run on from frame to frame.
+
+    Each rotation has two triples of angles, and each angle repeats every full turn; the triple nearest to the frame
+    before is taken. In gimbal lock the last angle stays as it was.
+
+    Args:
+        rotations: ``(T, J, 3, 3)``.
+
+    Returns:
+        ``(T, J, 3)`` radians, intrinsic ZXY, of any size.
+
+    >>> from hftrainer.motion.rotation import euler_to_matrix
+    >>> turning = np.stack([np.zeros(40), np.zeros(40), np.linspace(0, 4 * np.pi, 40)], axis=-1)[:, None]
+    >>> bool(np.allclose(unwrapped_euler(euler_to_matrix(turning, "ZXY")), turning, atol=1e-6))
+    True
+    """
+    angles = matrix_to_euler(rotations, _ORDER)
+    other = np.stack([angles[..., 0] + np.pi, np.pi - angles[..., 1], angles[..., 2] + np.pi], axis=-1)
+    locked = np.abs(np.cos(angles[..., 1])) < 1e-5
+    for frame in range(1, len(angles)):
+        before = angles[frame - 1]
+        if locked[frame].any():
+            held = before[locked[frame]] * [0, 0, 1]
+            turned = rotations[frame, locked[frame]] @ np.swapaxes(euler_to_matrix(held, _ORDER), -1, -2)
+            angles[frame, locked[frame]] = matrix_to_euler(turned, _ORDER) * [1, 1, 0] + held
+            other[frame, locked[frame]] = angles[frame, locked[frame]]
+        choices = np.stack([angles[frame], other[frame]])  # (2, J, 3)
+        choices += 2 * np.pi * np.round((before - choices) / (2 * np.pi))
+        nearest = np.abs(choices - before).sum(axis=-1).argmin(axis=0)
+        angles[frame] = np.take_along_axis(choices, nearest[None, :, None], axis=0)[0]
+    return angles
+
+
+def save_bvh(
+    motion: Motion,
+    path: str | Path,
+    *,
+    unit: str = "cm",
+    names: str = "smpl",
+    fps: float | None = None,
+    in_place: bool = False,
+    bones: str = "exact",
+) -> None:
+    """Write a motion as BVH: a T-pose skeleton with the clip's bone lengths, and rotations in closed form.
+
+    Args:
+        motion: any motion that converts to joints.
+        path: the file; see ``hftrainer.motion.files.save`` for what happens to an older one.
+        unit: ``"cm"`` or ``"m"``.
+        names: joint names, ``"smpl"`` or ``"mixamo"``.
+        fps: frames per second of the file; rotations are interpolated along the shortest arc. Default: the motion's.
+        in_place: keep the pelvis over the point where it begins; its height still changes.
+        bones: ``"exact"`` gives joints that do not keep their distance or shape to their parent (network output;
+            hips and collars of HumanML3D) position channels as well, so that every joint stands where the motion has
+            it; ``"rigid"`` writes rotations only, for software that reads nothing else.
+
+    Raises:
+        ValueError: an unknown option value.
+        NoRouteError: the motion cannot become joints.
+    """
+    for what, value, known in (
+        ("unit", unit, ("cm", "m")), ("names", names, tuple(PRESETS)), ("bones", bones, ("exact", "rigid")),
+    ):  # fmt: skip
+        if value not in known:
+            raise ValueError(f"{what} must be one of {', '.join(known)}; got {value!r}.")
+    if fps is not None and not (np.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps must be above 0; got {fps}.")
+    motion = convert(motion, "joints")
+    joints = motion.data.astype(np.float64)
+    rest = t_pose(joints)
+    rotations = joints_to_rotations(joints, rest)
+    parents = list(SMPL22.parents)
+    world = np.empty_like(rotations)
+    offsets = np.empty_like(joints)  # each joint in its parent's axes; the pelvis in the world
+    for joint, parent in enumerate(parents):
+        world[:, joint] = rotations[:, joint] if parent < 0 else world[:, parent] @ rotations[:, joint]
+        apart = joints[:, joint] - (joints[:, parent] if parent >= 0 else 0.0)
+        offsets[:, joint] = apart if parent < 0 else np.einsum("tji,tj->ti", world[:, parent], apart)
+    if fps is not None and fps != motion.fps:
+        times = resample_times(len(joints), motion.fps, fps)
+        rotations = quat_wxyz_to_matrix(slerp(matrix_to_quat_wxyz(rotations), times))
+        offsets = sample(offsets, times)
+    if in_place:
+        offsets[:, 0, [0, 2]] = offsets[0, 0, [0, 2]]
+    moves = np.abs(offsets - rest).max(axis=(0, 2)) > _STILL
+    moves &= bones == "exact"
+    moves[0] = True
+    scale = 1.0 / UNITS[unit]
+    angles = np.rad2deg(unwrapped_euler(rotations))
+    lines, order = _hierarchy_lines(rest * scale, moves, PRESETS[names], scale)
+    columns = []
+    for joint in order:
+        columns += [offsets[:, joint] * scale] * bool(moves[joint]) + [angles[:, joint]]
+    table = np.concatenate(columns, axis=1) + 0.0  # no -0
+    step = 1.0 / (motion.fps if fps is None else fps)
+    lines += ["MOTION", f"Frames: {len(table)}", f"Frame Time: {step:.9f}"]
+    lines += [" ".join(f"{value:.6f}" for value in row) for row in table.tolist()]
+    with written_whole(path) as beside:
+        beside.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def _hierarchy_lines(
+    rest: np.ndarray, moves: np.ndarray, names: tuple[str, ...], scale: float
+) -> tuple[list[str], list[int]]:
+    """The HIERARCHY block, and the joints in the order in which it names them."""
+    lines, order = ["HIERARCHY"], []
+
+    def write(joint: int, depth: int) -> None:
+        order.append(joint)
+        tab, inner = "\t" * depth, "\t" * (depth + 1)
+        offset = rest[joint] if joint else np.zeros(3)
+        channels = ["Xposition", "Yposition", "Zposition"] * bool(moves[joint]) + [f"{a}rotation" for a in _ORDER]
+        lines.extend([f"{tab}{'JOINT' if joint else 'ROOT'} {names[joint]}", f"{tab}{{"])
+        lines.append(f"{inner}OFFSET {_numbers(offset)}")
+        lines.append(f"{inner}CHANNELS {len(channels)} {' '.join(channels)}")
+        below = [child for child, parent in enumerate(SMPL22.parents) if parent == joint]
+        for child in below:
+            write(child, depth + 1)
+        if not below:
+            end = np.array(_END.get(SMPL22.joints[joint], _TOES)) * scale
+            lines.extend([f"{inner}End Site", f"{inner}{{", f"{inner}\tOFFSET {_numbers(end)}", f"{inner}}}"])
+        lines.append(f"{tab}}}")
+
+    write(0, 0)
+    return lines, order
+
+
+def _numbers(values: np.ndarray) -> str:
+    return " ".join(f"{value:.6f}" for value in (values + 0.0).tolist())

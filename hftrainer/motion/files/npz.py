@@ -1,0 +1,93 @@
+"""NPZ that describes itself: the numbers of a Motion with all that they mean."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hftrainer.motion.clip import Motion
+from hftrainer.motion.files.atomic import written_whole
+
+_FIELDS = ("data", "representation", "fps", "route", "about", "name")
+_AMASS = {"poses", "trans"}
+
+
+def save_npz(motion: Motion, path: str | Path) -> None:
+    """Write a motion with its representation, fps, route, name and ``about`` (prompt, seed, model, settings).
+
+    The same motion gives the same bytes.
+
+    Args:
+        motion: any motion.
+        path: the file; see ``hftrainer.motion.files.save`` for what happens to an older one.
+
+    Raises:
+        ValueError: ``about`` holds something that JSON cannot.
+    """
+    try:
+        about = json.dumps(motion.about, ensure_ascii=False, sort_keys=True, default=_plain)
+    except TypeError as exc:
+        raise ValueError(f"{motion.name}: about must hold JSON values only; {exc}.") from exc
+    fields: dict[str, Any] = {
+        "data": motion.data,
+        "representation": motion.representation.name,
+        "fps": np.float64(motion.fps),
+        "route": json.dumps(list(motion.route)),
+        "about": about,
+        "name": motion.name,
+    }
+    with written_whole(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+        for field in _FIELDS:
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asanyarray(fields[field]), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{field}.npy")  # dated 1980, always
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, buffer.getvalue())
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} is of type {type(value).__name__}")
+
+
+def load_npz(path: str | Path) -> Motion:
+    """Read a motion that ``save_npz`` wrote.
+
+    Raises:
+        ValueError: the file is damaged, is AMASS data (which needs the SMPL body), or describes no motion.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = set(file.files)
+            fields = {field: file[field] for field in _FIELDS if field in found}
+    except (zipfile.BadZipFile, EOFError, ValueError, AttributeError, TypeError) as exc:
+        raise ValueError(f"{path.name}: the file must be a whole npz archive; {exc}.") from exc
+    if found >= _AMASS:
+        raise ValueError(
+            f"{path.name}: the file must hold a Motion; it holds AMASS data (poses, trans), rotations of an SMPL body. "
+            "Where its joints are follows from a licensed body model, which this version does not read. Save the "
+            "joints, (T, 22, 3) metres, as .npy and load that."
+        )
+    absent = [field for field in _FIELDS if field not in found]
+    if absent:
+        raise ValueError(
+            f"{path.name}: a motion file must hold {', '.join(_FIELDS)}; {', '.join(absent)} is absent, found are "
+            f"{', '.join(sorted(found)) or 'none'}. Save bare numbers as .npy and say what they are."
+        )
+    try:
+        about, route = (json.loads(str(fields[field][()])) for field in ("about", "route"))
+        return Motion(
+            fields["data"], str(fields["representation"][()]), float(fields["fps"]), tuple(route), about,
+            str(fields["name"][()]),
+        )  # fmt: skip
+    except KeyError as exc:
+        raise ValueError(f"{path.name}: {exc.args[0]} A newer version may have written the file.") from exc
+    except (json.JSONDecodeError, TypeError) as exc:
+        raise ValueError(f"{path.name}: about and route must be JSON; {exc}. The file is damaged.") from exc
