@@ -20,6 +20,7 @@ from hftrainer.motion.measure import (
     Measures,
     hand_sideways,
     is_still,
+    jumping_jacks,
     jumps,
     kicks,
     measure,
@@ -355,6 +356,8 @@ def _limb_events(body: Measures) -> list[Event]:
     for start, stop, side, top in kicks(body):
         events.append(Event(start, stop, ("kick_high_" if top > 1.15 else "kick_") + SIDES[side], 4.0))
     for start, stop, side in punches(body):
+        if body.reach[start:stop, side].max() < 0.6:
+            continue  # an arm out to the side may be a jab or a dance
         events.append(Event(start, stop, f"punch_{SIDES[side]}", 3.0))
     busy = [(event.start, event.stop) for event in events]
 
@@ -474,19 +477,12 @@ def _repeated(events: list[Event]) -> list[Event]:
 
 
 def _jacks(body: Measures, events: list[Event]) -> list[Event]:
-    """Jumping jacks: both arms up again and again while the feet open and close with them."""
-    up = (body.hand_up > 0.2).all(axis=1)
-    cycles = runs_of(np.asarray(up), 2, gap=1)
-    if len(cycles) < 3:
+    """The events with the parts of jumping jacks put together into one."""
+    found = jumping_jacks(body)
+    if found is None:
         return events
-    apart = np.linalg.norm(body.joints[:, 7] - body.joints[:, 8], axis=1)
-    span = slice(cycles[0][0], cycles[-1][1])
-    arms = body.hand_up.mean(axis=1)[span]
-    if np.corrcoef(arms, apart[span])[0, 1] < 0.5 or np.ptp(apart[span]) < 0.2 or np.ptp(arms) < 1.0:
-        return events
-    kept = [event for event in events if event.kind not in (
-        "arms", "jump", "hop", "arms_out", "jumps", "hops", "arm_left", "arm_right", "lively", "gesture", "steps")]
-    return [*kept, Event(cycles[0][0], cycles[-1][1], "jacks", 5.0)]
+    parts = ("arms", "jump", "hop", "arms_out", "jumps", "hops", "arm_left", "arm_right", "lively", "gesture", "steps")
+    return [*(event for event in events if event.kind not in parts), Event(*found, "jacks", 5.0)]
 
 
 def events_of(body: Measures) -> list[Event]:

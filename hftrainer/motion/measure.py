@@ -385,19 +385,20 @@ def punches(body: Measures) -> list[tuple[int, int, int]]:
     """Arms that shoot out to the front: ``(start, stop, side)``.
 
     The arm opens from bent (under 0.75 of its length) to stretched (over 0.85) within 0.45 seconds, towards the
-    front, at shoulder height, with the wrist over 1.8 m/s.
+    front (a fighter stands half sideways, so 0.38 of its length along the facing is enough), at shoulder height, with
+    the wrist over 1.6 m/s and the other arm bent.
     """
     extension = arm_extension(body)
     before = max(1, int(0.45 * body.fps))
     found = []
     for side in (0, 1):
-        out = (extension[:, side] > 0.85) & (body.reach[:, side] > 0.68) & (np.abs(body.hand_up[:, side]) < 0.5)
+        out = (extension[:, side] > 0.85) & (body.reach[:, side] > 0.38) & (np.abs(body.hand_up[:, side]) < 0.5)
         out &= (extension[:, 1 - side] < 0.85) & (body.upright > 0.75)
         for start, stop in runs_of(out, frames=1, gap=int(0.1 * body.fps)):
             first = max(0, start - before)
             if start == 0 or stop - start > 0.45 * body.fps or body.speed[start] > 1.4:
                 continue
-            if extension[first : start + 1, side].min() < 0.72 and body.hand_speed[first:stop, side].max() > 1.8:
+            if extension[first : start + 1, side].min() < 0.72 and body.hand_speed[first:stop, side].max() > 1.6:
                 found.append((first, stop, side))
     return sorted(found)
 
@@ -449,3 +450,17 @@ def is_still(body: Measures) -> bool:
     quiet = np.percentile(body.hand_speed, 92) < 0.3 and np.percentile(body.foot_speed, 92) < 0.3
     steady = np.ptp(body.upright) < 0.1 and np.ptp(body.height) < 0.08 and body.turn_range < 30
     return bool(quiet and steady and body.height.min() > 0.8 and body.upright.min() > 0.75 and body.spread < 0.4)
+
+
+def jumping_jacks(body: Measures) -> tuple[int, int] | None:
+    """First and last frame of three or more jumping jacks: arms go up as the feet go apart; ``None`` without them."""
+    up = np.asarray((body.hand_up > 0.2).all(axis=1))
+    cycles = runs_of(up, 2, gap=1)
+    if len(cycles) < 3:
+        return None
+    span = slice(cycles[0][0], cycles[-1][1])
+    apart = np.linalg.norm(body.joints[span, 7] - body.joints[span, 8], axis=1)
+    arms = body.hand_up[span].mean(axis=1)
+    if np.ptp(apart) < 0.2 or np.ptp(arms) < 1.0 or np.corrcoef(arms, apart)[0, 1] < 0.5:
+        return None
+    return cycles[0][0], cycles[-1][1]
