@@ -159,13 +159,25 @@ def test_convert_there_and_back(tmp_path):
 
 
 def test_convert_bare_numbers_asks_what_they_are(tmp_path):
+    np.save(tmp_path / "other.npy", np.zeros((9, 135)))
+    done = hftrainer("convert", "other.npy", "walk.npz", cwd=tmp_path)
+    assert done.returncode == 2 and "other.npy" in done.stderr and not (tmp_path / "walk.npz").exists()
     np.save(tmp_path / "walk.npy", walking().data)
-    done = hftrainer("convert", "walk.npy", "walk.npz", cwd=tmp_path)
-    assert done.returncode == 2 and "walk.npy" in done.stderr and not (tmp_path / "walk.npz").exists()
     done = hftrainer("convert", "walk.npy", "walk.npz", "--from", "joints", "--fps", 60, "--resample", 20, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     info = json.loads(hftrainer("info", "walk.npz", "--json", cwd=tmp_path).stdout)
     assert info["fps"] == 20 and 13 <= info["frames"] <= 14
+
+
+def test_convert_to_bvh_as_another_program_wants_it(tmp_path):
+    walking().save(tmp_path / "walk.npz")
+    words = ["convert", "walk.npz", "walk.bvh", "--names", "mixamo", "--unit", "m", "--bones", "rigid", "--in-place"]
+    assert hftrainer(*words, cwd=tmp_path).returncode == 0
+    assert "Hips" in (tmp_path / "walk.bvh").read_text()
+    done = hftrainer("convert", "walk.npz", "x.npz", "--names", "mixamo", cwd=tmp_path)
+    assert done.returncode == 2 and "only .bvh" in done.stderr
+    done = hftrainer("convert", "walk.npz", "x.bvh", "--names", "maya", cwd=tmp_path)
+    assert done.returncode == 2 and "maya" in done.stderr and not (tmp_path / "x.bvh").exists()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -398,9 +410,8 @@ def test_generate_for_real(tmp_path):
     (motion,) = json.loads(done.stdout)["motions"]
     assert motion["frames"] == 60 and {"seed", "prompt"} <= motion["about"].keys()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["w.bvh", "w.mp4", "w.npz"]
-    for file in ("w.npz", "w.bvh"):
-        about = json.loads(hftrainer("info", file, "--json", cwd=tmp_path).stdout)["about"]
-        assert about["seed"] == 5 and about["prompt"] == "a person walks forward"
+    about = json.loads(hftrainer("info", "w.npz", "--json", cwd=tmp_path).stdout)["about"]
+    assert about == motion["about"] and about["seed"] == 5 and about["prompt"] == "a person walks forward"
     assert hftrainer("generate", "a person jumps", "a person walks forward", "--seed", "5", "--seconds", "3",
                      "-o", "b.npy", cwd=tmp_path).returncode == 0  # fmt: skip
     assert hftrainer("convert", "w.npz", "w.npy", cwd=tmp_path).returncode == 0

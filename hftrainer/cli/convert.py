@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hftrainer.cli.outputs import DATA, PICTURES, check_folder, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, add_input_flags, whole
@@ -29,6 +29,7 @@ class Job(NamedTuple):
     fps: float | None
     to: str | None
     resample: float | None
+    options: dict[str, Any]
 
 
 def arguments(parser: Parser) -> None:
@@ -38,6 +39,10 @@ def arguments(parser: Parser) -> None:
     add_input_flags(parser)
     parser.flag("--to", metavar="NAME", help="representation of the output (default: that of the input)")
     parser.flag("--resample", type=above_zero("frames per second"), metavar="FPS", help="frame rate of the output")
+    parser.flag("--names", help="joint names of a .bvh: smpl (default) or mixamo")
+    parser.flag("--unit", help="unit of a .bvh: cm (default) or m")
+    parser.flag("--bones", help="of a .bvh: exact (default), or rigid for programs that read rotations only")
+    parser.flag("--in-place", action="store_true", help="of a .bvh: the body stays where it begins")
     parser.flag("--format", default="npz", choices=[ending[1:] for ending in DATA], help="for folders (default npz)")
     parser.flag("--workers", type=whole(1), default=1, help="files converted at the same time (default 1)")
     parser.flag("--skip-existing", action="store_true", help="leave files alone that are there already")
@@ -55,6 +60,20 @@ def check_names(*names: str | None) -> None:
                 raise RequestError(exc.args[0]) from exc
 
 
+def bvh_options(args: argparse.Namespace, bvh: bool) -> dict[str, Any]:
+    """The options of a request that only a ``.bvh`` has.
+
+    Raises:
+        RequestError: there are some, and the output is no ``.bvh``.
+    """
+    given = {"names": args.names, "unit": args.unit, "bones": args.bones, "in_place": args.in_place or None}
+    options = {name: value for name, value in given.items() if value is not None}
+    if options and not bvh:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+        raise RequestError(f"{flags} must be left out here; only .bvh files have them.")
+    return options
+
+
 def convert_file(job: Job) -> None:
     """Convert one file.
 
@@ -69,7 +88,7 @@ def convert_file(job: Job) -> None:
     motion = load(job.source, representation=job.named, fps=job.fps)
     if job.resample is not None:
         motion = resample(motion, job.resample)
-    save(convert(motion, job.to) if job.to else motion, job.target)
+    save(convert(motion, job.to) if job.to else motion, job.target, **job.options)
 
 
 def attempt(job: Job) -> str | None:
@@ -96,7 +115,9 @@ def attempts(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, str | Non
         pool.shutdown(cancel_futures=True)
 
 
-def convert_folder(args: argparse.Namespace, source: Path, target: Path, progress: Progress) -> Done:
+def convert_folder(
+    args: argparse.Namespace, source: Path, target: Path, options: dict[str, Any], progress: Progress
+) -> Done:
     """Convert every motion file below a folder."""
     files = sorted(file for file in source.rglob("*") if file.suffix.lower() in (*DATA, ".amc") and file.is_file())
     if not files:
@@ -109,7 +130,9 @@ def convert_folder(args: argparse.Namespace, source: Path, target: Path, progres
             raise RequestError(f"{seen[goal]} and {file} would both become {goal}. Convert them one by one.")
     skipped = [goal for _, goal in named if args.skip_existing and goal.exists()]
     jobs = [
-        Job(file, goal, args.named, args.fps, args.to, args.resample) for file, goal in named if goal not in skipped
+        Job(file, goal, args.named, args.fps, args.to, args.resample, options)
+        for file, goal in named
+        if goal not in skipped
     ]
     wrong: dict[str, str] = {}
     for done, (job, reason) in enumerate(attempts(jobs, args.workers), 1):
@@ -132,9 +155,10 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     if not source.exists():
         raise RequestError(f"{source} must be a motion file or a folder; there is nothing there.")
     if source.is_dir():
-        return convert_folder(args, source, target, progress)
+        return convert_folder(args, source, target, bvh_options(args, args.format == "bvh"), progress)
     plan([args.target], 1, DATA)
+    options = bvh_options(args, target.suffix.lower() == ".bvh")
     if args.skip_existing and target.exists():
         return Done({"converted": [], "skipped": [str(target)], "failed": {}}, [f"{target} is there already"])
-    convert_file(Job(source, target, args.named, args.fps, args.to, args.resample))
+    convert_file(Job(source, target, args.named, args.fps, args.to, args.resample, options))
     return Done({"converted": [str(target)], "skipped": [], "failed": {}}, [str(target)])
