@@ -1,0 +1,1 @@
+"""What the numbers of a motion mean: specs, the encodings, and the roads between them."""
