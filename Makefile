@@ -1,15 +1,17 @@
 # make demo       environment, then out/demo.bvh, out/demo.mp4 and out/demo.gif from one sentence
 # make test       the same environment, then lint, types and tests
 # make test-slow  the tests that take minutes each
+# make parity     our numbers beside the reference numbers in GOLDEN
 # make wheel      dist/*.whl, the built-in model inside
 # make clean      removes what the above made, but not the environment
 
 PYTHON ?= python3
 PROMPT ?= a person walks forward and then turns around
+GOLDEN ?= tests/golden
 BIN    := .venv/bin
 READY  := .venv/ready
 
-.PHONY: demo test test-slow wheel clean
+.PHONY: demo test test-slow parity wheel clean
 
 # pip fetches torch, because pip knows this machine's own wheels and indexes; uv does the rest, because it is quick.
 $(READY): pyproject.toml constraints.txt
@@ -33,6 +35,9 @@ test: $(READY)
 test-slow: export OMP_NUM_THREADS = 2
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+parity: $(READY)
+	$(BIN)/python -m tests.parity $(GOLDEN)
 
 wheel: $(READY)
 	$(BIN)/uv build --wheel --python $(BIN)/python --out-dir dist

@@ -305,7 +305,7 @@ def test_prompts_samples_and_files_in_order(stand, tmp_path, capsys):
     ]
     assert [m["files"] for m in report] == [[f"m-{n:03d}.npz"] for n in range(8)]
     assert stand.calls == [("load", None, "cpu"), (["one", "two", "three", "four"], [60] * 4, 7, 2)]
-    assert sorted(p.name for p in tmp_path.glob("m*")) == [f"m-{n:03d}.npz" for n in range(8)]
+    assert sorted(p.name for p in tmp_path.glob("m-*")) == [f"m-{n:03d}.npz" for n in range(8)]
     from hftrainer.motion.files import load
 
     assert load(tmp_path / "m-005.npz").about["prompt"] == "three"

@@ -18,6 +18,7 @@ from hftrainer.cli.progress import Progress
 #: what is measured -> (module, function that takes nothing and returns JSON values)
 BENCHES = {
     "motion": ("hftrainer.bench", "motion_speed"),
+    "rendering": ("hftrainer.rendering.speed", "rendering_speed"),
 }
 
 
