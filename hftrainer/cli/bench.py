@@ -28,18 +28,18 @@ def arguments(parser: Parser) -> None:
     parser.flag("-o", "--output", metavar="FILE.json", help="keep the result, for example in results/")
 
 
-def missed(report: Any, name: str = "") -> list[str]:
+def missed(report: Any, name: str) -> list[str]:
     """Names of all parts of a report whose ``holds`` is false.
 
-    >>> missed({"encode": {"holds": True}, "decode": {"holds": False}})
-    ['decode']
+    >>> missed({"encode": {"holds": True}, "decode": {"holds": False}}, "motion")
+    ['motion.decode']
     """
     if isinstance(report, list):
         return [bar for at, part in enumerate(report) for bar in missed(part, f"{name}[{at}]")]
     if not isinstance(report, dict):
         return []
-    below = [bar for key, part in report.items() for bar in missed(part, f"{name}.{key}".lstrip("."))]
-    return ([name or "bar"] if report.get("holds") is False else []) + below
+    below = [bar for key, part in report.items() for bar in missed(part, f"{name}.{key}")]
+    return ([name] if report.get("holds") is False else []) + below
 
 
 def run(args: argparse.Namespace, progress: Progress) -> Done:
@@ -55,5 +55,5 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     if args.output:
         Path(args.output).parent.mkdir(parents=True, exist_ok=True)
         Path(args.output).write_text(text + "\n", encoding="utf-8")
-    below = missed(report)
+    below = missed(report, args.what)
     return Done(report, [text, *(f"below its bar: {name}" for name in below)], code=1 if below else 0)

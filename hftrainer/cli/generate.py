@@ -128,20 +128,20 @@ def write(motion: Motion, files: Sequence[Path], caption: str | None, progress: 
 
     data = [file for file in files if file.suffix.lower() in DATA]
     kept = None if data else files[0].with_suffix(".motion.npz")
-    for file in [kept] if kept else data:
-        progress(f"writing {file}")
-        save(motion, file)
     try:
-        for file in files:
-            if file not in data:
-                progress(f"drawing {file}")
+        for file in [kept] if kept else data:
+            progress(f"writing {file}")
+            save(motion, file)
+        for file in (file for file in files if file not in data):
+            progress(f"drawing {file}")
+            try:
                 render(motion, file, caption=caption)
-    except (ValueError, OSError, RuntimeError) as exc:
-        where = f" The motion itself is safe in {kept or data[0]}."
-        raise RuntimeError(f"{files[-1]}: drawing failed: {str(exc).rstrip('.')}.{where}") from exc
-    except KeyboardInterrupt:
+            except (ValueError, OSError, RuntimeError) as exc:
+                safe = f"The motion itself is safe in {kept or data[0]}."
+                raise RuntimeError(f"{file}: drawing failed: {str(exc).rstrip('.')}. {safe}") from exc
+    except (KeyboardInterrupt, SystemExit):
         if kept:
-            kept.unlink()
+            kept.unlink(missing_ok=True)
         raise
     if kept:
         kept.unlink()
