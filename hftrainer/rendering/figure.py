@@ -64,8 +64,8 @@ def _side(side: str, colour: Colour) -> list[Part]:
 
 PARTS: tuple[Part, ...] = (
     Part(("left_hip", "right_hip", "pelvis"), (0.080, 0.080, 0.095), TRUNK, "trunk"),
-    Part(("pelvis", "spine1", "spine2"), (0.095, 0.096, 0.104), TRUNK, "trunk"),
-    Part(("spine2", "spine3", "left_chest", "right_chest"), (0.104, 0.108, 0.066, 0.066), TRUNK, "trunk"),
+    Part(("pelvis", "spine1", "spine2"), (0.100, 0.106, 0.110), TRUNK, "trunk"),
+    Part(("spine2", "spine3", "left_chest", "right_chest"), (0.110, 0.112, 0.070, 0.070), TRUNK, "trunk"),
     Part(("neck", "head"), (0.054, 0.050), HEAD, "neck"),
     Part(("jaw", "crown"), (0.080, 0.096), HEAD, "head"),
     Part(("left_face", "right_face"), (0.026, 0.026), FACE, "face"),

@@ -31,11 +31,14 @@ _TRAIL = (126, 92, 190)
 _SHADOW = (52, 62, 86)
 _PROGRESS = (126, 92, 190)
 
-_SAMPLES = 2  # drawn this much larger on each side, then averaged
+SAMPLES = 2  # drawn this much larger on each side, then averaged
 _REACH = 5.0  # metres of grid around the camera's target
 _RINGS = 5
 _LIGHT = np.array([-0.42, -0.62])  # where highlights sit on a disc, picture x and y, in radii
 _CHUNK = 64
+
+
+Box = tuple[int, int, int, int]
 
 
 def _mix(one: Colour, other: Colour, share: float) -> Colour:
@@ -89,9 +92,19 @@ class Stage:
         self.camera = follow(joints, self.balls, around, fps, box)
         self.front = facing(joints)
         self.path = joints[:, 0] * [1.0, 0.0, 1.0] if trail else None
+        self.blur = max(1.0, 0.006 * self.height)
+        self.trail_width = max(2, round(0.007 * self.height))
         self.background = self._background()
+        self.reach = _REACH * max(self.scale, 0.3)
+        ahead = self.camera.distance * np.cos(np.arcsin(self.camera.axes[2, 1]))
+        self.reach = min(self.reach, 0.92 * ahead)
+        back = self.camera.axes[2] * [1.0, 0.0, 1.0]
+        edge = self.camera.target[0] * [1.0, 0.0, 1.0] - self.reach * back / np.linalg.norm(back)
+        far, _ = self.camera.project(edge[None], 0)
+        self.top = int(np.clip(np.floor(far[0, 1]) - 2, 0, self.height - 1))  # above it the floor is bare
         if self.camera.still:
             self._ground(self.background, 0)
+        self.small = self.background.reduce(SAMPLES)
 
     def _background(self) -> Image.Image:
         """Sky and floor with a pool of light under the figure; at the size in which frames are drawn."""
@@ -109,18 +122,17 @@ class Stage:
         pool = np.exp(-away) * (rows >= horizon)
         picture = picture + (far - picture) * 0.85 * pool
         small = Image.fromarray(np.round(picture).astype(np.uint8))
-        return small.resize((self.width * _SAMPLES, self.height * _SAMPLES), Image.Resampling.NEAREST)
+        return small.resize((self.width * SAMPLES, self.height * SAMPLES), Image.Resampling.NEAREST)
 
     def _ground(self, canvas: Image.Image, frame: int) -> None:
         """Grid lines one metre apart, fading with the distance from the camera's target."""
         draw = ImageDraw.Draw(canvas)
         camera = self.camera
         middle = camera.target[frame, [0, 2]]
-        reach = min(_REACH * max(self.scale, 0.3), 0.92 * camera.distance * np.cos(np.arcsin(camera.axes[2, 1])))
         step = 1.0 if self.scale > 0.4 else 0.25
         lines, rings = [], []
         for ring in range(_RINGS):
-            radius = reach * (1 - ring / _RINGS)
+            radius = self.reach * (1 - ring / _RINGS)
             for axis in (0, 1):
                 first = np.ceil((middle[axis] - radius) / step) * step
                 across = np.arange(first, middle[axis] + radius, step)
@@ -131,31 +143,34 @@ class Stage:
                 lines.append(ends)
                 rings += [ring] * len(ends)
         points, _ = camera.project(np.concatenate(lines).reshape(-1, 3), frame)
-        flat = (points * _SAMPLES).reshape(-1, 4).tolist()
+        flat = (points * SAMPLES).reshape(-1, 4).tolist()
         shade = [_mix(_FLOOR[0], _GRID, (ring + 1) / _RINGS) for ring in range(_RINGS)]
         for line, ring in zip(flat, rings, strict=True):
-            draw.line(line, fill=shade[ring], width=_SAMPLES)
+            draw.line(line, fill=shade[ring], width=SAMPLES)
 
-    def _trail(self, draw: ImageDraw.ImageDraw, frame: int) -> None:
-        """The way the pelvis came, on the floor, paler with age."""
+    def _trail(self, frame: int) -> np.ndarray:
+        """``(N, 2)`` picture points, at the size in which frames are drawn, of the way that the pelvis came."""
         if self.path is None or frame == 0:
-            return
+            return np.empty((0, 2))
         path = self.path[: frame + 1]
         walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
         if walked[-1] < 0.15 * self.scale:
-            return
+            return np.empty((0, 2))
         marks = np.arange(walked[-1], max(walked[-1] - 6.0, 0.0), -0.06 * self.scale)[::-1]
         dense = np.stack([np.interp(marks, walked, path[:, 0]), 0 * marks, np.interp(marks, walked, path[:, 2])], 1)
-        points, depth = self.camera.project(dense, frame)
-        points = points[depth > 0.4 * self.camera.distance] * _SAMPLES
+        away = np.linalg.norm(dense - self.camera.target[frame] * [1.0, 0.0, 1.0], axis=1)
+        points, _ = self.camera.project(dense, frame)
+        return points[away < self.reach] * SAMPLES
+
+    def _draw_trail(self, draw: ImageDraw.ImageDraw, points: np.ndarray) -> None:
+        """The way on the floor, paler with age."""
         pieces = 8
-        cuts = np.linspace(0, len(points) - 1, pieces + 1).astype(int)
-        width = max(2, round(0.007 * self.height)) * _SAMPLES
+        cuts = np.linspace(0, max(len(points) - 1, 0), pieces + 1).astype(int)
         for piece in range(pieces):
             span = points[cuts[piece] : cuts[piece + 1] + 1]
             if len(span) > 1:
                 colour = _mix(_FLOOR[1], _TRAIL, 0.10 + 0.75 * (piece + 1) / pieces)
-                draw.line(span.ravel().tolist(), fill=colour, width=width)
+                draw.line(span.ravel().tolist(), fill=colour, width=self.trail_width * SAMPLES)
 
     def _shadows(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Outlines of the parts' shadows and how dark each is: ``(T, P, K, 2)`` pixels, ``(T, P)``."""
@@ -178,17 +193,18 @@ class Stage:
     def frames(self, which: Sequence[int] | np.ndarray) -> Iterator[tuple[int, Image.Image]]:
         """Frame number and picture, for the frame numbers asked, in their order.
 
-        A second thread averages one frame while the next is drawn: Pillow lets go of the interpreter meanwhile.
+        Only what changes is drawn: the moving floor, the figure, its shadow and trail. A second thread averages
+        one frame while the next is drawn; Pillow lets go of the interpreter meanwhile.
         """
         which = np.asarray(which)
         canvases = [self.background.copy() for _ in range(3)]
         with ThreadPoolExecutor(1) as averaging:
             waiting: deque[tuple[int, Future[Image.Image]]] = deque()
             for start in range(0, len(which), _CHUNK):
-                for frame, draw_on in self._chunk(which[start : start + _CHUNK]):
+                for frame, draw_on in self.outlines(which[start : start + _CHUNK]):
                     canvas = canvases.pop()
-                    draw_on(canvas)
-                    waiting.append((frame, averaging.submit(canvas.reduce, _SAMPLES)))
+                    boxes = draw_on(canvas)
+                    waiting.append((frame, averaging.submit(self._averaged, canvas, boxes)))
                     canvases.insert(0, canvas)
                     if len(waiting) == len(canvases) - 1:
                         done, picture = waiting.popleft()
@@ -196,13 +212,37 @@ class Stage:
             for done, picture in waiting:
                 yield done, picture.result()
 
-    def _chunk(self, at: np.ndarray) -> Iterator[tuple[int, Callable[[Image.Image], None]]]:
+    def _averaged(self, canvas: Image.Image, boxes: list[Box]) -> Image.Image:
+        """The picture: the empty stage, with the drawn boxes brought to their final size."""
+        picture = self.small.copy()
+        for left, top, right, bottom in boxes:
+            large = (left * SAMPLES, top * SAMPLES, right * SAMPLES, bottom * SAMPLES)
+            picture.paste(canvas.reduce(SAMPLES, large), (left, top))
+        return picture
+
+    def _clear(self, canvas: Image.Image, frame: int, corners: list[np.ndarray]) -> list[Box]:
+        """Empty the stage where this frame will draw; the boxes, in pixels of the picture."""
+        low = np.floor(np.min([c.min(axis=0) for c in corners if len(c)], axis=0) / SAMPLES).astype(int) - 2
+        high = np.ceil(np.max([c.max(axis=0) for c in corners if len(c)], axis=0) / SAMPLES).astype(int) + 3
+        left, top = np.maximum(low - self.trail_width, 0).tolist()
+        right, bottom = np.minimum(high + self.trail_width, [self.width, self.height]).tolist()
+        boxes = []
+        canvas.paste(self.background)
+        if not self.camera.still:
+            self._ground(canvas, frame)
+            boxes.append((0, self.top, self.width, self.height))
+            bottom = min(bottom, self.top)
+        if right > left and bottom > top:
+            boxes.append((left, top, right, bottom))
+        return boxes
+
+    def outlines(self, at: np.ndarray) -> Iterator[tuple[int, Callable[[Image.Image], list[Box]]]]:
         """Frame numbers, each with what draws it; the outlines of all frames are laid out at once."""
         points, depth = self._project(self.balls[at], at)
         zoom = (self.camera.focal / depth)[:, PART_BALLS]  # (T, P, M)
-        radii = self.radii * zoom * _SAMPLES
-        centres = points[:, PART_BALLS] * _SAMPLES + 0.5  # Pillow cuts fractions off
-        edges = hulls(centres, radii + 0.0028 * self.height * _SAMPLES, 18)
+        radii = self.radii * zoom * SAMPLES
+        centres = points[:, PART_BALLS] * SAMPLES + 0.5  # Pillow cuts fractions off
+        edges = hulls(centres, radii + 0.0028 * self.height * SAMPLES, 18)
         fills = hulls(centres, radii, 18)
         lights = hulls(centres + (_LIGHT * 0.42) * radii[..., None], radii * 0.42, 12)
         layers = [outlines.reshape(len(at), len(PARTS), -1).tolist() for outlines in (edges, fills, lights)]
@@ -215,12 +255,14 @@ class Stage:
         fog = np.round(np.clip((group_depth - nearest) / (2.4 * self.scale), 0, 1) * _FOGS).astype(int)
         order = np.argsort(-group_depth, axis=1, kind="stable").tolist()
 
-        def draw_on(canvas: Image.Image, row: int, frame: int) -> None:
-            canvas.paste(self.background)
-            if not self.camera.still:
-                self._ground(canvas, frame)
+        def draw_on(canvas: Image.Image, row: int, frame: int) -> list[Box]:
+            trail = self._trail(frame)
+            shadow = shadows[row].reshape(-1, 2)
+            pad = 4 * self.blur
+            shade = np.stack([shadow.min(axis=0) - pad, shadow.max(axis=0) + pad]) * SAMPLES
+            boxes = self._clear(canvas, frame, [trail, shade, edges[row].reshape(-1, 2)])
             draw = ImageDraw.Draw(canvas)
-            self._trail(draw, frame)
+            self._draw_trail(draw, trail)
             self._shadow(canvas, shadows[row], dark[row])
             for group in order[row]:
                 members = sorted(GROUPS[group][1], key=lambda part: -part_depth[row, part])
@@ -228,14 +270,14 @@ class Stage:
                 for layer, outlines in enumerate(layers):
                     for part in members:
                         draw.polygon(outlines[row][part], fill=shades[part][layer])
+            return boxes
 
         for row, frame in enumerate(at.tolist()):
             yield frame, partial(draw_on, row=row, frame=frame)
 
     def _shadow(self, canvas: Image.Image, outlines: np.ndarray, dark: np.ndarray) -> None:
         """Lay soft shadows on the floor: darkest where the body touches it."""
-        blur = max(1.0, 0.006 * self.height)
-        pad = int(4 * blur)
+        pad = int(4 * self.blur)
         low = np.floor(outlines.min(axis=(0, 1))).astype(int) - pad
         high = np.ceil(outlines.max(axis=(0, 1))).astype(int) + pad
         low, high = np.maximum(low, 0), np.minimum(high, [self.width, self.height])
@@ -246,10 +288,10 @@ class Stage:
         small = (outlines - low) / 4
         for part in np.argsort(dark):
             draw.polygon(small[part].ravel().tolist(), fill=round(255 * dark[part]))
-        mask = mask.filter(ImageFilter.BoxBlur(blur / 2)).filter(ImageFilter.BoxBlur(blur / 3))
-        grow = 4 * _SAMPLES
+        mask = mask.filter(ImageFilter.BoxBlur(self.blur / 2)).filter(ImageFilter.BoxBlur(self.blur / 3))
+        grow = 4 * SAMPLES
         mask = mask.resize((mask.width * grow, mask.height * grow), Image.Resampling.BILINEAR)
-        canvas.paste(_SHADOW, (int(low[0]) * _SAMPLES, int(low[1]) * _SAMPLES), mask)
+        canvas.paste(_SHADOW, (int(low[0]) * SAMPLES, int(low[1]) * SAMPLES), mask)
 
 
 def draw_frames(

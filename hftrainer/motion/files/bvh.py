@@ -18,7 +18,8 @@ from hftrainer.motion.rotation import euler_to_matrix, matrix_to_euler, matrix_t
 from hftrainer.motion.skeleton import SMPL22
 
 _ORDER = "ZXY"
-_STILL = 1e-5  # metres; a joint that leaves its rest offset further gets position channels
+_RIGID = 1e-4  # metres; a clip whose joints all come nearer than this by rotations alone is written so
+_STILL = 1e-5  # metres; in other clips a joint that leaves its rest offset further gets position channels
 _END = {"head": (0.0, 0.17, 0.0), "left_wrist": (0.09, 0.0, 0.0), "right_wrist": (-0.09, 0.0, 0.0)}
 _TOES = (0.0, 0.0, 0.06)
 
@@ -337,15 +338,16 @@ def save_bvh(
         world[:, joint] = rotations[:, joint] if parent < 0 else world[:, parent] @ rotations[:, joint]
         apart = joints[:, joint] - (joints[:, parent] if parent >= 0 else 0.0)
         offsets[:, joint] = apart if parent < 0 else np.einsum("tji,tj->ti", world[:, parent], apart)
+    moves = np.zeros(len(parents), bool)
+    if bones == "exact" and _strays(world, offsets, rest) > _RIGID:
+        moves = np.abs(offsets - rest).max(axis=(0, 2)) > _STILL
+    moves[0] = True
     if fps is not None and fps != motion.fps:
         times = resample_times(len(joints), motion.fps, fps)
         rotations = quat_wxyz_to_matrix(slerp(matrix_to_quat_wxyz(rotations), times))
         offsets = sample(offsets, times)
     if in_place:
         offsets[:, 0, [0, 2]] = offsets[0, 0, [0, 2]]
-    moves = np.abs(offsets - rest).max(axis=(0, 2)) > _STILL
-    moves &= bones == "exact"
-    moves[0] = True
     scale = 1.0 / UNITS[unit]
     angles = np.rad2deg(unwrapped_euler(rotations))
     lines, order = _hierarchy_lines(rest * scale, moves, PRESETS[names], scale)
@@ -358,6 +360,15 @@ def save_bvh(
     lines += [" ".join(f"{value:.6f}" for value in row) for row in table.tolist()]
     with written_whole(path) as beside:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def _strays(world: np.ndarray, offsets: np.ndarray, rest: np.ndarray) -> float:
+    """How far a joint gets from its place, at most, when every bone keeps its rest offset; metres."""
+    away = np.zeros_like(offsets)
+    for joint, parent in enumerate(SMPL22.parents[1:], 1):
+        slip = np.einsum("tij,tj->ti", world[:, parent], rest[joint] - offsets[:, joint])
+        away[:, joint] = away[:, parent] + slip
+    return float(np.linalg.norm(away, axis=-1).max())
 
 
 def _hierarchy_lines(

@@ -1,0 +1,109 @@
+"""How fast frames are drawn, beside the plain way of drawing the same frames."""
+
+from __future__ import annotations
+
+import platform
+import time
+from typing import Any
+
+import numpy as np
+
+from hftrainer.motion.rotation import euler_to_matrix
+from hftrainer.motion.skeleton import SMPL22
+from hftrainer.rendering.skeleton import SAMPLES, Stage, draw_frames
+
+_BAR = 300.0  # frames per second
+
+
+def marching(frames: int, fps: float = 20.0, heading: float = 0.0, speed: float = 1.2) -> np.ndarray:
+    """A made-up walk: legs and arms swing, the body travels the way it faces.
+
+    Args:
+        frames: how many.
+        fps: frames per second.
+        heading: direction of the walk about +Y, radians; 0 is +Z.
+        speed: metres per second.
+
+    Returns:
+        ``(frames, 22, 3)`` metres, +Y up, bone lengths of the neutral SMPL body, feet near the ground.
+
+    >>> marching(3).shape
+    (3, 22, 3)
+    """
+    seconds = np.arange(frames) / fps
+    swing = np.sin(2 * np.pi * 0.9 * seconds)
+    angles = np.zeros((frames, 22, 3))  # Z, X, Y
+
+    def turn(name: str, axis: int, values: Any) -> None:
+        angles[:, SMPL22.joints.index(name), axis] = values
+
+    turn("pelvis", 2, heading + 0.08 * swing)
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        turn(f"{side}_hip", 1, -0.45 * sign * swing)
+        turn(f"{side}_knee", 1, 0.35 + 0.35 * np.sin(2 * np.pi * 0.9 * seconds - 1.4 * sign + np.pi / 2 * (1 - sign)))
+        turn(f"{side}_shoulder", 0, -1.25 * sign)
+        turn(f"{side}_elbow", 2, -0.5 * sign)
+        turn(f"{side}_collar", 1, 0.25 * sign * swing)
+    turn("spine2", 2, -0.15 * swing)
+    local = euler_to_matrix(angles, "ZXY")
+    rest = np.array(SMPL22.rest)
+    world, joints = np.empty_like(local), np.zeros((frames, 22, 3))
+    for joint, parent in enumerate(SMPL22.parents):
+        if parent < 0:
+            world[:, joint] = local[:, joint]
+            joints[:, joint] = seconds[:, None] * speed * np.array([np.sin(heading), 0.0, np.cos(heading)])
+        else:
+            world[:, joint] = world[:, parent] @ local[:, joint]
+            joints[:, joint] = joints[:, parent] + world[:, parent] @ rest[joint]
+    joints[..., 1] -= joints[..., 1].min(axis=1, keepdims=True) - 0.02
+    return joints
+
+
+def _plainly(joints: np.ndarray, size: int) -> None:
+    """Every frame on its own: outlines laid out for it alone, a new canvas, averaged in the same thread."""
+    stage = Stage(joints, 20.0, (size, size))
+    for frame in range(len(joints)):
+        for _, draw_on in stage.outlines(np.array([frame])):
+            canvas = stage.background.copy()
+            draw_on(canvas)
+            np.asarray(canvas.reduce(SAMPLES))
+
+
+def rendering_speed(frames: int = 200, size: int = 512, repeats: int = 5) -> dict[str, Any]:
+    """Frames per second of ``draw_frames`` with caption, shadow, trail and a moving camera, files left out.
+
+    Args:
+        frames: length of the made-up walk.
+        size: side of the picture, pixels.
+        repeats: how often; the median and the fastest are told.
+
+    Returns:
+        JSON values: ``frames_per_second`` (median), ``fastest``, ``plain_frames_per_second`` (each frame by itself, one
+        thread), ``ratio``, ``bar`` and ``holds``.
+
+    >>> sorted(rendering_speed(4, 64, 1))[:3]
+    ['bar', 'device', 'fastest']
+    """
+    joints = marching(frames)
+    for _ in draw_frames(joints[:2], 20.0, size=size, caption="a person walks"):
+        pass  # fonts and tables are loaded now
+    rates, plain = [], []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for _ in draw_frames(joints, 20.0, size=size, caption="a person walks"):
+            pass
+        rates.append(frames / (time.perf_counter() - start))
+        start = time.perf_counter()
+        _plainly(joints, size)
+        plain.append(frames / (time.perf_counter() - start))
+    rate, other = float(np.median(rates)), float(np.median(plain))
+    return {
+        "what": f"{frames} frames at {size} x {size}, encoding left out",
+        "device": platform.processor() or platform.machine(),
+        "frames_per_second": round(rate, 1),
+        "fastest": round(max(rates), 1),
+        "plain_frames_per_second": round(other, 1),
+        "ratio": round(rate / other, 2),
+        "bar": _BAR,
+        "holds": rate >= _BAR,
+    }
