@@ -113,7 +113,7 @@ def _edge_speed(body: Measures, end: bool, seconds: float = 0.5) -> float:
 
 def _walks(body: Measures) -> bool:
     ahead = body.travel > 1.0 and abs(body.sideways) < 0.6 * body.travel
-    return ahead and _on_feet(body) and body.moving_speed < 1.9 and _straight(body) and not jumps(body)
+    return ahead and _on_feet(body) and body.moving_speed < 1.9 and _straight(body, 70) and not jumps(body)
 
 
 def _runs(body: Measures) -> bool:
@@ -328,9 +328,12 @@ def _balances(body: Measures) -> bool:
 
 
 def _stands(body: Measures) -> bool:
-    return is_still(body) or (
-        body.spread < 0.3 and body.energy < 0.2 and _on_feet(body) and body.turn_range < 30 and body.height.min() > 0.8
-    )
+    if body.toe.max() > 0.2:
+        return False
+    quick = max(float(np.percentile(body.hand_speed, 95)), float(np.percentile(body.foot_speed, 95)))
+    quiet = quick < 0.5 and body.energy < 0.2 and body.turn_range < 30 and body.airborne < 0.05
+    stands = body.spread < 0.3 and _on_feet(body) and body.height.min() > 0.8
+    return is_still(body) or bool(quiet and stands and not raised_arms(body))
 
 
 def _walks_then_runs(body: Measures) -> bool:
@@ -382,7 +385,7 @@ def _back_then_forward(body: Measures) -> bool:
 RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
-        Rule("walks forward", "pelvis > 1 m along its facing, upright, under 1.9 m/s, turned < 100°, no jump", _walks),
+        Rule("walks forward", "pelvis > 1 m along its facing, upright, under 1.9 m/s, turned < 70°, no jump", _walks),
         Rule("runs", "pelvis > 1.5 m along its facing at more than 1.8 m/s while moving, upright", _runs),
         Rule("walks backwards", "pelvis > 0.8 m against its facing, under 1.9 m/s, turned under 100°", _backwards),
         Rule("runs backwards", "pelvis > 1.2 m against its facing at more than 1.6 m/s while moving", _runs_back),
@@ -424,7 +427,7 @@ RULES: dict[str, Rule] = {
         Rule("mops", "both low hands together, side to side more than once a second", _mops),
         Rule("drinks", "a wrist within 0.4 m of the head for 0.5 s, else quiet", _drinks),
         Rule("balances", "one toe > 0.2 m and the other down for 1.5 s, on the spot", _balances),
-        Rule("stands still", "hands, feet, trunk and heading quiet, within 0.3 m", _stands),
+        Rule("stands still", "hands and feet under 0.5 m/s, no limb up, no turn over 30°, within 0.3 m", _stands),
         Rule("walks then runs", "first third under 1.7 m/s, last third over 2.0 m/s, > 2 m ahead", _walks_then_runs),
         Rule("runs then walks", "first third over 1.9 m/s, last third 0.5-1.8 m/s, > 2 m ahead", _runs_then_walks),
         Rule("runs then stops", "over 1.8 m/s, then under 0.7 m/s in the last half second", _runs_then_stops),
@@ -508,7 +511,7 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     Behaviour("a person drinks from a bottle", "drinks"),
     Behaviour("a person balances on one leg", "balances"),
     Behaviour("a person stands still", "stands still"),
-    Behaviour("a soldier stands motionless on guard", "stands still", unseen=True),
+    Behaviour("a palace sentinel stands motionless", "stands still", unseen=True),
     Behaviour("a person walks and then starts to run", "walks then runs"),
     Behaviour("a person runs and then slows down to a walk", "runs then walks"),
     Behaviour("a person runs and then stops", "runs then stops"),

@@ -384,21 +384,23 @@ def kicks(body: Measures) -> list[tuple[int, int, int, float]]:
 def punches(body: Measures) -> list[tuple[int, int, int]]:
     """Arms that shoot out to the front: ``(start, stop, side)``.
 
-    The arm opens from bent (under 0.75 of its length) to stretched (over 0.85) within 0.45 seconds, towards the
-    front (a fighter stands half sideways, so 0.38 of its length along the facing is enough), at shoulder height, with
-    the wrist over 1.6 m/s and the other arm bent.
+    The arm opens from bent (under 0.72 of its length, the wrist no lower than 0.65 arms under its shoulder) to
+    stretched (over 0.85) within 0.45 seconds, at shoulder height, over 1.6 m/s, the other arm bent, and not backwards:
+    a fighter stands half sideways, so 0.2 of the arm's length along the facing is enough.
     """
     extension = arm_extension(body)
     before = max(1, int(0.45 * body.fps))
     found = []
     for side in (0, 1):
-        out = (extension[:, side] > 0.85) & (body.reach[:, side] > 0.38) & (np.abs(body.hand_up[:, side]) < 0.5)
+        out = (extension[:, side] > 0.85) & (body.reach[:, side] > 0.2) & (np.abs(body.hand_up[:, side]) < 0.5)
         out &= (extension[:, 1 - side] < 0.85) & (body.upright > 0.75)
         for start, stop in runs_of(out, frames=1, gap=int(0.1 * body.fps)):
             first = max(0, start - before)
             if start == 0 or stop - start > 0.45 * body.fps or body.speed[start] > 1.4:
                 continue
-            if extension[first : start + 1, side].min() < 0.72 and body.hand_speed[first:stop, side].max() > 1.6:
+            bent = first + int(extension[first : start + 1, side].argmin())
+            guarded = extension[bent, side] < 0.72 and body.hand_up[bent, side] > -0.65
+            if guarded and body.hand_speed[first:stop, side].max() > 1.6:
                 found.append((first, stop, side))
     return sorted(found)
 
