@@ -161,7 +161,9 @@ class MotionTokenizer(nn.Module):
     def forward(self, features: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruction ``(B, T', D)``, commitment loss, perplexity."""
         rows = self.encoder(features)
-        quantized, commitment, perplexity = self.quantizer(rows.flatten(0, 1), generator)
+        with torch.autocast(rows.device.type, enabled=False):  # distances need the full mantissa
+            rows = rows.float()
+            quantized, commitment, perplexity = self.quantizer(rows.flatten(0, 1), generator)
         return self.decoder(quantized.view_as(rows)), commitment, perplexity
 
 

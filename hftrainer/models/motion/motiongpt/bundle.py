@@ -1,0 +1,231 @@
+"""MotionGPT's bundle: motion tokenizer, language model, words and statistics; one folder on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from hftrainer.errors import ArtifactError
+from hftrainer.models.artifact import (
+    check_files,
+    folder_hash,
+    load_weights,
+    read_config,
+    resolve,
+    save_weights,
+    write_json,
+    written_folder,
+)
+from hftrainer.models.motion.motiongpt.network import (
+    LanguageModel,
+    LanguageModelConfig,
+    MotionTokenizer,
+    TokenizerConfig,
+)
+from hftrainer.models.text import Words
+from hftrainer.motion.clip import Motion
+from hftrainer.motion.representation.specs import get_spec
+
+#: Files of an artifact, in the order in which its hash reads them.
+FILES = (
+    "model_index.json",
+    "motion_tokenizer.safetensors",
+    "language_model.safetensors",
+    "tokenizer.json",
+    "words.safetensors",
+    "Mean.npy",
+    "Std.npy",
+)
+#: State that only training needs.
+_TRAINING_ONLY = ("quantizer.code_sum", "quantizer.code_count", "quantizer.started")
+_WORDS = ("vocabulary.words", "vocabulary.word_scale")
+
+
+class Statistics:
+    """Mean and spread of a representation's channels, the pair that a network was trained with.
+
+    Args:
+        mean, std: ``(D,)`` in the representation's units; every ``std`` above 0.
+        representation: whose channels they are.
+    """
+
+    def __init__(self, mean: np.ndarray, std: np.ndarray, representation: str) -> None:
+        spec = get_spec(representation)
+        for name, array in (("mean", mean), ("std", std)):
+            if array.shape != (spec.width,):
+                raise ArtifactError(f"the {name} of {spec.name} must have shape ({spec.width},); got {array.shape}.")
+            if not np.isfinite(array).all() or (name == "std" and (array <= 0).any()):
+                raise ArtifactError(f"the {name} of {spec.name} must be finite{' and above 0' * (name == 'std')}.")
+        self.spec = spec
+        self.mean = torch.from_numpy(np.asarray(mean, dtype=np.float32).copy())
+        self.std = torch.from_numpy(np.asarray(std, dtype=np.float32).copy())
+
+    @classmethod
+    def load(cls, folder: Path, representation: str) -> Statistics:
+        """Read ``Mean.npy`` and ``Std.npy``."""
+        check_files(folder, ("Mean.npy", "Std.npy"))
+        return cls(np.load(folder / "Mean.npy"), np.load(folder / "Std.npy"), representation)
+
+    def save(self, folder: Path) -> None:
+        np.save(folder / "Mean.npy", self.mean.numpy())
+        np.save(folder / "Std.npy", self.std.numpy())
+
+    def normalize(self, motion: Motion) -> Tensor:
+        """Motion -> ``(T, D)`` normalised numbers."""
+        if motion.representation != self.spec:
+            raise ValueError(f"the motion must be {self.spec.name}; got {motion.representation.name}. Convert it first.")
+        return (torch.from_numpy(motion.data.copy()) - self.mean) / self.std
+
+    def denormalize(self, features: Tensor) -> Motion:
+        """``(T, D)`` normalised numbers -> Motion."""
+        data = features.detach().cpu().float() * self.std + self.mean
+        return Motion(data.numpy(), self.spec, self.spec.fps)
+
+
+class MotionGPTBundle:
+    """Everything that MotionGPT needs to turn words into motion, in one object and one folder.
+
+    Attributes:
+        motion_tokenizer, language_model: the networks.
+        text: the tokenizer of prompts; it knows words and motion tokens.
+        statistics: what normalised numbers mean.
+        frame_range: fewest and most frames that may be asked for; both are multiples of ``frames_per_token``.
+        about: provenance written by training: recipe, data, licences, hours.
+        hash: identity of the weights on disk, ``"unsaved"`` before.
+    """
+
+    representation = "hml263"
+    default = "motiongpt-mini"
+
+    def __init__(
+        self, motion_tokenizer: MotionTokenizer, language_model: LanguageModel, words: Words, statistics: Statistics,
+        frame_range: tuple[int, int] = (40, 196), about: Mapping[str, Any] | None = None,
+    ) -> None:
+        codes, config = motion_tokenizer.config.codes, language_model.config
+        if config.motion_tokens != codes + 3:
+            raise ArtifactError(f"the language model must have {codes + 3} motion tokens; got {config.motion_tokens}.")
+        self.motion_tokenizer, self.language_model = motion_tokenizer.eval(), language_model.eval()
+        self.words, self.statistics = words, statistics
+        self.text: Tokenizer = words.with_motion(codes)
+        if self.text.get_vocab_size() != config.vocabulary:
+            raise ArtifactError(
+                f"the language model must have one row a token, {self.text.get_vocab_size()}; got {config.vocabulary}."
+            )
+        self.frame_range, self.about, self.hash = tuple(frame_range), dict(about or {}), "unsaved"
+
+    @property
+    def frames_per_token(self) -> int:
+        return self.motion_tokenizer.config.frames_per_token
+
+    @property
+    def start(self) -> int:
+        """Token id that opens a motion."""
+        return self.language_model.config.first_motion + self.motion_tokenizer.config.codes
+
+    @property
+    def end(self) -> int:
+        """Token id that closes a motion."""
+        return self.start + 1
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.language_model.parameters()).device
+
+    def to(self, device: str | torch.device) -> MotionGPTBundle:
+        """Move the networks."""
+        self.motion_tokenizer.to(device)
+        self.language_model.to(device)
+        return self
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path | None = None, *, local_files_only: bool = False, revision: str | None = None
+    ) -> MotionGPTBundle:
+        """Load an artifact: a folder, a built-in name, a hub repository, or the built-in one when no name is given.
+
+        Raises:
+            ArtifactError: not found, files absent, or weights that do not fit; every problem of a file is listed.
+        """
+        folder = resolve(name, cls.default, local_files_only=local_files_only, revision=revision)
+        check_files(folder, FILES)
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        if index.get("_class_name") != "MotionGPTPipeline":
+            raise ArtifactError(f"{folder} must be a MotionGPT artifact; got {index.get('_class_name')!r}.")
+        words = Words.load(folder)
+        tokenizer = MotionTokenizer(read_config(TokenizerConfig, index["motion_tokenizer"], "motion_tokenizer"))
+        language = LanguageModel(read_config(LanguageModelConfig, index["language_model"], "language_model"))
+        load_weights(tokenizer, folder / "motion_tokenizer.safetensors", _TRAINING_ONLY)
+        if language.config.word_width is None:
+            load_weights(language, folder / "language_model.safetensors")
+        else:
+            load_weights(language, folder / "language_model.safetensors", _WORDS)
+            fill_words(language, words)
+        statistics = Statistics.load(folder, cls.representation)
+        bundle = cls(tokenizer, language, words, statistics, tuple(index["frame_range"]), index.get("about"))
+        bundle.hash = folder_hash(folder, FILES)
+        return bundle
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write the artifact from memory; written beside and renamed, so that no half folder is ever seen.
+
+        Args:
+            folder: takes the place of what was there.
+            dtype: of floating weights; ``torch.float16`` halves the size.
+        """
+        with written_folder(folder) as out:
+            save_weights(self.motion_tokenizer, out / "motion_tokenizer.safetensors", dtype, _TRAINING_ONLY)
+            skip = () if self.language_model.config.word_width is None else _WORDS
+            save_weights(self.language_model, out / "language_model.safetensors", dtype, skip)
+            self.words.save(out)
+            self.statistics.save(out)
+            write_json(
+                out / "model_index.json",
+                {
+                    "_class_name": "MotionGPTPipeline",
+                    "_library_name": "hftrainer",
+                    "representation": self.representation,
+                    "fps": self.statistics.spec.fps,
+                    "frame_range": list(self.frame_range),
+                    "motion_tokenizer": asdict(self.motion_tokenizer.config),
+                    "language_model": asdict(self.language_model.config),
+                    "about": self.about,
+                },
+            )
+            self.hash = folder_hash(out, FILES)
+
+    def normalize(self, motion: Motion) -> Tensor:
+        """Motion -> ``(T, D)`` normalised numbers."""
+        return self.statistics.normalize(motion)
+
+    def denormalize(self, features: Tensor) -> Motion:
+        """``(T, D)`` normalised numbers -> Motion."""
+        return self.statistics.denormalize(features)
+
+    @torch.no_grad()
+    def tokenize(self, motion: Motion) -> list[int]:
+        """Motion -> its codes, one for each ``frames_per_token`` frames."""
+        tokens = self.motion_tokenizer.encode(self.normalize(motion)[None].to(self.device))
+        return [int(t) for t in tokens[0]]
+
+    @torch.no_grad()
+    def detokenize(self, codes: list[int]) -> Motion:
+        """Codes -> Motion of ``len(codes) * frames_per_token`` frames."""
+        wrong = [c for c in codes if not 0 <= c < self.motion_tokenizer.config.codes]
+        if wrong or not codes:
+            raise ValueError(f"codes must be one or more of 0 to {self.motion_tokenizer.config.codes - 1}; got {codes}.")
+        return self.denormalize(self.motion_tokenizer.decode(torch.tensor([codes], device=self.device))[0])
+
+
+def fill_words(network: LanguageModel, words: Words) -> None:
+    """Put the frozen word vectors into a language model that reads them."""
+    network.vocabulary.words.copy_(torch.from_numpy(words.vectors))  # type: ignore[operator, union-attr]
+    network.vocabulary.word_scale.copy_(torch.from_numpy(words.scale))  # type: ignore[operator, union-attr]
+

@@ -1,0 +1,119 @@
+"""Text sides of language models: a word tokenizer that knows motion tokens, and frozen word vectors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from hftrainer.errors import ArtifactError
+
+PAD, END, UNKNOWN = 0, 1, 2
+_SPECIAL = ("<pad>", "</s>", "<unk>")
+_FILES = ("tokenizer.json", "words.safetensors")
+
+
+def motion_token(index: int) -> str:
+    """The string of one motion token, ``<motion_id_12>``."""
+    return f"<motion_id_{index}>"
+
+
+@dataclass(frozen=True)
+class Words:
+    """A vocabulary of words with a frozen vector each.
+
+    Attributes:
+        tokenizer: text to token ids; its first ids are padding 0, end 1, unknown 2.
+        vectors: ``(V, E)`` int8, row i belongs to token i.
+        scale: ``(E,)`` float32; a vector is ``vectors * scale``.
+    """
+
+    tokenizer: Tokenizer
+    vectors: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Words:
+        """Read ``tokenizer.json`` and ``words.safetensors``.
+
+        Raises:
+            ArtifactError: a file is absent, or the two do not belong together.
+        """
+        folder = Path(folder)
+        absent = [name for name in _FILES if not (folder / name).is_file()]
+        if absent:
+            raise ArtifactError(f"{folder} must hold {' and '.join(_FILES)}; absent: {', '.join(absent)}.")
+        arrays = load_file(folder / "words.safetensors")
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        if len(arrays["vectors"]) != tokenizer.get_vocab_size(with_added_tokens=False):
+            raise ArtifactError(
+                f"{folder}: words.safetensors must have one row a word, {tokenizer.get_vocab_size(False)}; "
+                f"got {len(arrays['vectors'])}."
+            )
+        return cls(tokenizer, arrays["vectors"], arrays["scale"])
+
+    def save(self, folder: str | Path) -> None:
+        """Write the two files that ``load`` reads."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        save_file({"vectors": self.vectors, "scale": self.scale}, folder / "words.safetensors")
+
+    @classmethod
+    def build(cls, words: Sequence[str], embed: Callable[[list[str]], np.ndarray], width: int = 64) -> Words:
+        """Words and their vectors, reduced to ``width`` principal directions and eight bits.
+
+        Args:
+            words: distinct lower-case words; numbers are allowed.
+            embed: words -> ``(N, C)`` float vectors, for instance a sentence encoder's.
+            width: ``E``.
+        """
+        words = sorted(set(words))
+        vectors = embed(words).astype(np.float64)
+        vectors = vectors - vectors.mean(0)
+        _, _, directions = np.linalg.svd(vectors, full_matrices=False)
+        vectors = vectors @ directions[:width].T
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) / np.sqrt(width)  # unit mean square
+        vectors = np.concatenate([np.zeros((len(_SPECIAL), width)), vectors])
+        scale = np.abs(vectors).max(0) / 127
+        tokenizer = Tokenizer(
+            models.WordLevel({word: i for i, word in enumerate((*_SPECIAL, *words))}, unk_token="<unk>")  # noqa: S106
+        )
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase(),
+             normalizers.Replace(Regex("['’]s\\b"), "")]
+        )  # fmt: skip
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[^a-z0-9<>_/]+"), "removed")
+        return cls(tokenizer, np.round(vectors / scale).astype(np.int8), scale.astype(np.float32))
+
+    def with_motion(self, codes: int) -> Tokenizer:
+        """A tokenizer that also knows ``codes`` motion tokens and the start, end and mask tokens after them."""
+        tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
+        tokenizer.add_tokens([AddedToken(motion_token(i), normalized=False) for i in range(codes + 3)])
+        return tokenizer
+
+
+def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:
+    """The words of ``text`` that the tokenizer has no token for."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    return [text[a:b] for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if i == UNKNOWN]
+
+
+def foreign_letters(text: str) -> str:
+    """The letters of ``text`` that are not Latin, in order, each once."""
+    return "".join(dict.fromkeys(c for c in text if c.isalpha() and not re.match(r"[A-Za-zÀ-ɏ]", c)))
+
+
+def pad(rows: Sequence[Sequence[int]], length: int | None = None) -> torch.Tensor:
+    """Token lists -> ``(B, L)`` filled with padding on the right."""
+    length = max(map(len, rows)) if length is None else length
+    out = torch.zeros(len(rows), length, dtype=torch.long)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = torch.as_tensor(row, dtype=torch.long)
+    return out

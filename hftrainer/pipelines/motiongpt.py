@@ -1,0 +1,209 @@
+"""MotionGPT: sentences to motions.
+
+The prompt is read by the language model, which answers with motion tokens; the motion tokenizer turns them into frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hftrainer.errors import GenerationError
+from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle
+from hftrainer.models.text import END, UNKNOWN, foreign_letters, pad, unknown_words
+from hftrainer.motion.clip import Motion
+
+
+class MotionGPTPipeline:
+    """Text to motion with a MotionGPT bundle.
+
+    Args:
+        bundle: networks, words and statistics.
+
+    >>> from hftrainer.pipelines.motiongpt import MotionGPTPipeline
+    >>> pipe = MotionGPTPipeline.from_pretrained()
+    >>> motion, = pipe(["a person walks forward"], [80], seed=1)
+    >>> motion
+    Motion(hml263, 80 frames, 20 fps)
+    """
+
+    def __init__(self, bundle: MotionGPTBundle) -> None:
+        self.bundle = bundle
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path | None = None, *, device: str = "cpu", bundle_kwargs: dict[str, Any] | None = None
+    ) -> MotionGPTPipeline:
+        """Load a model.
+
+        Args:
+            name: folder, built-in name or hub repository; ``None`` is the built-in ``motiongpt-mini``.
+            device: where to run, for example ``"cuda"``.
+            bundle_kwargs: ``local_files_only`` and ``revision`` for a hub repository.
+
+        Raises:
+            ArtifactError: the model cannot be found or its files do not fit.
+            ValueError: the device is not there.
+        """
+        try:
+            place = torch.device(device)
+        except RuntimeError as error:
+            raise ValueError(f"device must be cpu, cuda or mps; got {device!r}.") from error
+        if place.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device cuda must have a CUDA GPU; this machine shows none. Use --device cpu.")
+        return cls(MotionGPTBundle.from_pretrained(name, **(bundle_kwargs or {})).to(place))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the bundle to a folder that ``from_pretrained`` reads."""
+        self.bundle.save_pretrained(folder)
+
+    @property
+    def frame_range(self) -> tuple[int, int]:
+        """Fewest and most frames that may be asked for."""
+        return self.bundle.frame_range
+
+    def infer_t2m(self, prompts: Sequence[str], lengths: Sequence[int] | None = None, *, seed: int = 0) -> list[np.ndarray]:
+        """Motions of sentences as plain arrays.
+
+        Args:
+            prompts: English sentences.
+            lengths: frames of each; ``None`` lets the model decide.
+            seed: see ``__call__``.
+
+        Returns:
+            One float32 ``(T, 263)`` array of hml263 features a prompt.
+        """
+        return [motion.data.copy() for motion in self(prompts, lengths, seed=seed)]
+
+    @torch.no_grad()
+    def __call__(
+        self, prompts: Sequence[str], frames: Sequence[int] | None = None, *, seed: int = 0, samples: int = 1,
+        temperature: float = 1.0, top_p: float = 0.9, guidance: float = 1.0,
+    ) -> list[Motion]:
+        """Motions of sentences.
+
+        Args:
+            prompts: English sentences.
+            frames: frames of each at 20 fps, multiples of 4 within ``frame_range``; ``None`` lets the model decide.
+            seed: sample ``s`` of any prompt has the generator ``seed + s``, so a prompt gives the same motion alone or
+                among others.
+            samples: motions per prompt.
+            temperature: below 1 is more usual, above 1 more surprising.
+            top_p: tokens are drawn from the likeliest that together have this probability.
+            guidance: above 1 follows the words more closely, at twice the work.
+
+        Returns:
+            ``len(prompts) * samples`` motions (hml263, 20 fps), all samples of the first prompt first.
+
+        Raises:
+            ValueError: a prompt is empty, not English or unknown; a length is out of range. The message names the prompt.
+            GenerationError: the model answered with no motion.
+        """
+        rows, notes = self._read(prompts)
+        wanted = self._lengths(len(rows), frames)
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1; got {samples}.")
+        motions = []
+        for i, (row, count, note) in enumerate(zip(rows, wanted, notes, strict=True)):
+            for sample in range(samples):
+                generator = torch.Generator().manual_seed(seed + sample)
+                codes = self._speak(row, count, generator, temperature, top_p, guidance)
+                if not codes:
+                    raise GenerationError(f"prompt {i}: the model answered with no motion tokens. Another seed may help.")
+                motion = self.bundle.detokenize(codes)
+                about = {
+                    "task": "text-to-motion", "model": self.bundle.about.get("name", "motiongpt"),
+                    "model_hash": self.bundle.hash, "seed": seed + sample, "temperature": temperature, "top_p": top_p,
+                    "guidance": guidance, "tokens": codes, **note,
+                }  # fmt: skip
+                motions.append(motion.replace(about=about, name=note["prompt"]))
+        return motions
+
+    def _read(self, prompts: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
+        """Prompts as they go into templates, and what is to be noted of each."""
+        if isinstance(prompts, str):
+            raise TypeError(f"prompts must be a list of sentences; got one string. Use [{prompts!r}].")
+        if not prompts:
+            raise ValueError("prompts must hold at least one sentence; got none.")
+        problems, notes = [], []
+        for i, prompt in enumerate(prompts):
+            words = self.bundle.text.encode(prompt, add_special_tokens=False).ids
+            if not prompt.strip():
+                problems.append(f"prompt {i} must be a sentence; got an empty one.")
+            elif letters := foreign_letters(prompt):
+                problems.append(f"prompt {i} must be English; got {prompt!r}, whose letters {letters!r} it cannot read.")
+            elif not any(w != UNKNOWN for w in words):
+                problems.append(f"prompt {i} must hold words that the model knows; got {prompt!r}. Say it in plain English.")
+            elif any(w >= self.bundle.language_model.config.first_motion for w in words):
+                problems.append(f"prompt {i} must be plain text; got motion tokens in {prompt!r}.")
+            note: dict[str, Any] = {"prompt": prompt}
+            if unknown := unknown_words(self.bundle.text, prompt):
+                note["unknown_words"] = unknown
+            notes.append(note)
+        if problems:
+            raise ValueError(" ".join(problems))
+        return [p.strip() for p in prompts], notes
+
+    def _lengths(self, count: int, frames: Sequence[int] | None) -> list[int | None]:
+        """Tokens of each motion, or ``None``."""
+        if frames is None:
+            return [None] * count
+        if len(frames) != count:
+            raise ValueError(f"lengths must be one a prompt, {count}; got {len(frames)}.")
+        (low, high), per = self.frame_range, self.bundle.frames_per_token
+        low = -(-low // per) * per
+        problems = []
+        for i, n in enumerate(frames):
+            nearest = min(max(round(n / per) * per, low), high)
+            if n != nearest:
+                problems.append(
+                    f"prompt {i}: MotionGPT makes {low} to {high} frames in steps of {per} "
+                    f"({low / 20:g} to {high / 20:g} s); got {n}. Nearest: {nearest}."
+                )
+        if problems:
+            raise ValueError(" ".join(problems))
+        return [int(n) // per for n in frames]
+
+    def _speak(
+        self, prompt: str, count: int | None, generator: torch.Generator, temperature: float, top_p: float, guidance: float
+    ) -> list[int]:
+        """Codes that answer one prompt; exactly ``count`` of them where it is given."""
+        bundle, network = self.bundle, self.bundle.language_model
+        if count is None:
+            text, most, fewest = f"generate motion: {prompt}", self.frame_range[1] // bundle.frames_per_token, 1
+        else:
+            text = f"generate motion with {count * bundle.frames_per_token} frames: {prompt}"
+            most = fewest = count
+        texts = [text] if guidance == 1.0 else [text, "generate motion:"]
+        rows = [[*bundle.text.encode(t, add_special_tokens=False).ids, END] for t in texts]
+        states, mask = network.encode(pad(rows).to(bundle.device))
+        memories, past = network.memories(states), None
+        token, codes, first = torch.tensor([0, bundle.start], device=bundle.device).expand(len(rows), 2), [], network.config.first_motion
+        while len(codes) < most:
+            hidden, past = network.decode(token, memories, mask, past)
+            scores = network.logits(hidden[:, -1], text=False).float().cpu()
+            scores = scores[0] if guidance == 1.0 else scores[1] + guidance * (scores[0] - scores[1])
+            allowed = scores[first : bundle.end + 1].clone()
+            allowed[-2] = -torch.inf  # a motion never starts twice
+            if len(codes) < fewest:
+                allowed[-1] = -torch.inf
+            choice = _draw(allowed / temperature, top_p, generator)
+            if choice == len(allowed) - 1:
+                break
+            codes.append(choice)
+            token = torch.full((len(rows), 1), first + choice, device=bundle.device)
+        return codes
+
+
+def _draw(scores: Tensor, top_p: float, generator: torch.Generator) -> int:
+    """One index from the likeliest that together have probability ``top_p``."""
+    order = scores.argsort(descending=True, stable=True)
+    share = scores[order].softmax(0).double()
+    kept = share * ((share.cumsum(0) - share) < top_p)
+    edge = float(torch.rand((), generator=generator, dtype=torch.float64)) * float(kept.sum())
+    return int(order[int((kept.cumsum(0) > edge).nonzero()[0])])
