@@ -48,8 +48,8 @@ def resolve(
     built_in = ", ".join(sorted(p.name for p in BUILT_IN.glob("*") if p.is_dir())) or "none"
     if isinstance(name, Path) or str(name).count("/") != 1 or str(name).startswith((".", "/")):
         raise ArtifactError(
-            f"the model must be a folder, a built-in name ({built_in}) or a hub repository owner/name; got {str(name)!r}, "
-            "which is none of them. Check the path."
+            f"the model must be a folder, a built-in name ({built_in}) or a hub repository owner/name; "
+            f"got {str(name)!r}, which is none of them. Check the path."
         )
     from huggingface_hub import snapshot_download  # only a hub name pays for this import
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -75,7 +75,9 @@ def read_config(kind: type[Config], values: Mapping[str, Any], where: str) -> Co
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:
-        raise ArtifactError(f"{where} must have the fields {', '.join(sorted(known))}; got {', '.join(unknown)} as well.")
+        raise ArtifactError(
+            f"{where} must have the fields {', '.join(sorted(known))}; got {', '.join(unknown)} as well."
+        )
     try:
         return kind(**values)
     except (TypeError, ValueError) as error:

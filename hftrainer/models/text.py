@@ -83,7 +83,7 @@ class Words:
         vectors = np.concatenate([np.zeros((len(_SPECIAL), width)), vectors])
         scale = np.abs(vectors).max(0) / 127
         tokenizer = Tokenizer(
-            models.WordLevel({word: i for i, word in enumerate((*_SPECIAL, *words))}, unk_token="<unk>")  # noqa: S106
+            models.WordLevel({word: i for i, word in enumerate((*_SPECIAL, *words))}, unk_token="<unk>")
         )
         tokenizer.normalizer = normalizers.Sequence(
             [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase(),

@@ -67,7 +67,9 @@ class MotionGPTPipeline:
         """Fewest and most frames that may be asked for."""
         return self.bundle.frame_range
 
-    def infer_t2m(self, prompts: Sequence[str], lengths: Sequence[int] | None = None, *, seed: int = 0) -> list[np.ndarray]:
+    def infer_t2m(
+        self, prompts: Sequence[str], lengths: Sequence[int] | None = None, *, seed: int = 0
+    ) -> list[np.ndarray]:
         """Motions of sentences as plain arrays.
 
         Args:
@@ -82,14 +84,21 @@ class MotionGPTPipeline:
 
     @torch.no_grad()
     def __call__(
-        self, prompts: Sequence[str], frames: Sequence[int] | None = None, *, seed: int = 0, samples: int = 1,
-        temperature: float = 1.0, top_p: float = 0.9, guidance: float = 1.0,
+        self,
+        prompts: Sequence[str],
+        frames: Sequence[int] | None = None,
+        *,
+        seed: int = 0,
+        samples: int = 1,
+        temperature: float = 1.0,
+        top_p: float = 0.9,
+        guidance: float = 1.0,
     ) -> list[Motion]:
         """Motions of sentences.
 
         Args:
             prompts: English sentences.
-            frames: frames of each at 20 fps, multiples of 4 within ``frame_range``; ``None`` lets the model decide.
+            frames: frames of each at 20 fps within ``frame_range``; ``None`` lets the model decide.
             seed: sample ``s`` of any prompt has the generator ``seed + s``, so a prompt gives the same motion alone or
                 among others.
             samples: motions per prompt.
@@ -101,7 +110,7 @@ class MotionGPTPipeline:
             ``len(prompts) * samples`` motions (hml263, 20 fps), all samples of the first prompt first.
 
         Raises:
-            ValueError: a prompt is empty, not English or unknown; a length is out of range. The message names the prompt.
+            ValueError: a prompt is empty, not English or unknown; a length is out of range. The prompt is named.
             GenerationError: the model answered with no motion.
         """
         rows, notes = self._read(prompts)
@@ -114,8 +123,10 @@ class MotionGPTPipeline:
                 generator = torch.Generator().manual_seed(seed + sample)
                 codes = self._speak(row, count, generator, temperature, top_p, guidance)
                 if not codes:
-                    raise GenerationError(f"prompt {i}: the model answered with no motion tokens. Another seed may help.")
-                motion = self.bundle.detokenize(codes)
+                    raise GenerationError(
+                        f"prompt {i}: the model answered with no motion tokens. Another seed may help."
+                    )
+                motion = self.bundle.detokenize(codes)[:count]
                 about = {
                     "task": "text-to-motion", "model": self.bundle.about.get("name", "motiongpt"),
                     "model_hash": self.bundle.hash, "seed": seed + sample, "temperature": temperature, "top_p": top_p,
@@ -136,9 +147,13 @@ class MotionGPTPipeline:
             if not prompt.strip():
                 problems.append(f"prompt {i} must be a sentence; got an empty one.")
             elif letters := foreign_letters(prompt):
-                problems.append(f"prompt {i} must be English; got {prompt!r}, whose letters {letters!r} it cannot read.")
+                problems.append(
+                    f"prompt {i} must be English; got {prompt!r}, whose letters {letters!r} it cannot read."
+                )
             elif not any(w != UNKNOWN for w in words):
-                problems.append(f"prompt {i} must hold words that the model knows; got {prompt!r}. Say it in plain English.")
+                problems.append(
+                    f"prompt {i} must hold words that the model knows; got {prompt!r}. Say it in plain English."
+                )
             elif any(w >= self.bundle.language_model.config.first_motion for w in words):
                 problems.append(f"prompt {i} must be plain text; got motion tokens in {prompt!r}.")
             note: dict[str, Any] = {"prompt": prompt}
@@ -150,40 +165,47 @@ class MotionGPTPipeline:
         return [p.strip() for p in prompts], notes
 
     def _lengths(self, count: int, frames: Sequence[int] | None) -> list[int | None]:
-        """Tokens of each motion, or ``None``."""
+        """Frames of each motion, or ``None``."""
         if frames is None:
             return [None] * count
         if len(frames) != count:
             raise ValueError(f"lengths must be one a prompt, {count}; got {len(frames)}.")
-        (low, high), per = self.frame_range, self.bundle.frames_per_token
-        low = -(-low // per) * per
-        problems = []
+        low, high = self.frame_range
+        fps, problems = self.bundle.statistics.spec.fps, []
         for i, n in enumerate(frames):
-            nearest = min(max(round(n / per) * per, low), high)
-            if n != nearest:
+            if not low <= n <= high:
                 problems.append(
-                    f"prompt {i}: MotionGPT makes {low} to {high} frames in steps of {per} "
-                    f"({low / 20:g} to {high / 20:g} s); got {n}. Nearest: {nearest}."
+                    f"prompt {i}: the model makes {low} to {high} frames ({low / fps:g} to {high / fps:g} s); got {n}. "
+                    f"Nearest: {low if n < low else high}."
                 )
         if problems:
             raise ValueError(" ".join(problems))
-        return [int(n) // per for n in frames]
+        return [int(n) for n in frames]
 
     def _speak(
-        self, prompt: str, count: int | None, generator: torch.Generator, temperature: float, top_p: float, guidance: float
+        self,
+        prompt: str,
+        frames: int | None,
+        generator: torch.Generator,
+        temperature: float,
+        top_p: float,
+        guidance: float,
     ) -> list[int]:
-        """Codes that answer one prompt; exactly ``count`` of them where it is given."""
+        """Codes that answer one prompt; exactly as many as ``frames`` need where it is given."""
         bundle, network = self.bundle, self.bundle.language_model
-        if count is None:
-            text, most, fewest = f"generate motion: {prompt}", self.frame_range[1] // bundle.frames_per_token, 1
+        per = bundle.frames_per_token
+        if frames is None:
+            text, most, fewest = f"generate motion: {prompt}", self.frame_range[1] // per, 1
         else:
-            text = f"generate motion with {count * bundle.frames_per_token} frames: {prompt}"
-            most = fewest = count
+            most = fewest = -(-frames // per)
+            text = f"generate motion with {most * per} frames: {prompt}"
         texts = [text] if guidance == 1.0 else [text, "generate motion:"]
         rows = [[*bundle.text.encode(t, add_special_tokens=False).ids, END] for t in texts]
         states, mask = network.encode(pad(rows).to(bundle.device))
         memories, past = network.memories(states), None
-        token, codes, first = torch.tensor([0, bundle.start], device=bundle.device).expand(len(rows), 2), [], network.config.first_motion
+        token = torch.tensor([0, bundle.start], device=bundle.device).expand(len(rows), 2)
+        codes: list[int] = []
+        first = network.config.first_motion
         while len(codes) < most:
             hidden, past = network.decode(token, memories, mask, past)
             scores = network.logits(hidden[:, -1], text=False).float().cpu()

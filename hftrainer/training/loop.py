@@ -26,7 +26,7 @@ class Schedule:
         learning_rate: peak; it rises linearly over ``warmup`` steps and falls by a cosine to ``final`` times the peak.
         weight_decay, betas, gradient_clip: AdamW; a clip of 0 means none.
         seed: of weights, data order and dropout. Each step seeds itself from it, so a resumed run repeats no number.
-        precision: ``"float32"`` or ``"bfloat16"`` (automatic mixed precision, about twice as fast where the CPU has it).
+        precision: ``"float32"`` or ``"bfloat16"`` (mixed precision, about twice as fast where the CPU has it).
         log_every, validate_every, save_every: in steps; 0 means at the end only.
     """
 
@@ -62,7 +62,9 @@ class Schedule:
 class Task(Protocol):
     """What the loop needs to know of a model and its data."""
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
 
     def batch(self, step: int) -> Any:
         """The batch of a step; the same step gives the same batch."""
@@ -74,7 +76,9 @@ class Task(Protocol):
         """Numbers on held-out data."""
 
 
-def fit(task: Task, schedule: Schedule, out: Path, resume: bool = False, say: Callable[[str], None] | None = None) -> None:
+def fit(
+    task: Task, schedule: Schedule, out: Path, resume: bool = False, say: Callable[[str], None] | None = None
+) -> None:
     """Train ``task.network`` in place.
 
     Args:
@@ -92,7 +96,11 @@ def fit(task: Task, schedule: Schedule, out: Path, resume: bool = False, say: Ca
     out.mkdir(parents=True, exist_ok=True)
     last, log = out / "last.pt", out / "log.jsonl"
     if last.exists() != resume:
-        state = "holds no run to resume; start without --resume" if resume else "already holds a run; use --resume or remove it"
+        state = (
+            "holds no run to resume; start without --resume"
+            if resume
+            else "already holds a run; use --resume or remove it"
+        )
         raise ArtifactError(f"{out} {state}.")
     optimizer = torch.optim.AdamW(
         task.network.parameters(), lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay
@@ -104,7 +112,8 @@ def fit(task: Task, schedule: Schedule, out: Path, resume: bool = False, say: Ca
         optimizer.load_state_dict(saved["optimizer"])
         begin, before = saved["step"], saved["seconds"]
         _cut_log(log, begin)
-    started, sums, count = time.monotonic(), {}, 0  # type: float, dict[str, Tensor], int
+    started, count = time.monotonic(), 0
+    sums: dict[str, Tensor] = {}
     task.network.train()
     for step in range(begin, schedule.steps):
         torch.manual_seed(schedule.seed * 1_000_003 + step)
@@ -122,10 +131,13 @@ def fit(task: Task, schedule: Schedule, out: Path, resume: bool = False, say: Ca
             sums[name] = sums.get(name, torch.zeros(())) + value.detach().float()
         count, done = count + 1, step + 1
         if _due(done, schedule.log_every, schedule.steps):
-            line = {"step": done, "seconds": round(before + time.monotonic() - started, 1), "rate": schedule.rate(step)}
+            seconds = round(before + time.monotonic() - started, 1)
+            line: dict[str, Any] = {"step": done, "seconds": seconds, "rate": schedule.rate(step)}
             line |= {name: round(float(value) / count, 6) for name, value in sums.items()}
             if not torch.isfinite(loss):
-                raise RuntimeError(f"the loss must stay finite; got {float(loss)} at step {done}. Lower the learning rate.")
+                raise RuntimeError(
+                    f"the loss must stay finite; got {float(loss)} at step {done}. Lower the learning rate."
+                )
             if _due(done, schedule.validate_every, schedule.steps):
                 task.network.eval()
                 with torch.no_grad():
@@ -137,8 +149,8 @@ def fit(task: Task, schedule: Schedule, out: Path, resume: bool = False, say: Ca
             sums, count = {}, 0
         if _due(done, schedule.save_every, schedule.steps):
             seconds = before + time.monotonic() - started
-            state = {"network": task.network.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**state, "step": done, "seconds": seconds}, out / ".last.pt")
+            weights = {"network": task.network.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save({**weights, "step": done, "seconds": seconds}, out / ".last.pt")
             os.replace(out / ".last.pt", last)
     task.network.eval()
 
@@ -148,7 +160,7 @@ def _due(done: int, every: int, steps: int) -> bool:
 
 
 def _cut_log(log: Path, step: int) -> None:
-    """Forget the lines that were written after the checkpoint, so that a resumed log reads like an uninterrupted one."""
+    """Forget the lines that were written after the checkpoint, so that a resumed log reads like one run."""
     if log.exists():
         lines = [line for line in log.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
         log.write_text("".join(line + "\n" for line in lines), encoding="utf-8")

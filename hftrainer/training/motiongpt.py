@@ -87,8 +87,13 @@ class TokenizerTask:
     """
 
     def __init__(
-        self, network: MotionTokenizer, statistics: Statistics, clips: Sequence[np.ndarray],
-        held_out: Sequence[np.ndarray], settings: TokenizerSettings, seed: int,
+        self,
+        network: MotionTokenizer,
+        statistics: Statistics,
+        clips: Sequence[np.ndarray],
+        held_out: Sequence[np.ndarray],
+        settings: TokenizerSettings,
+        seed: int,
     ) -> None:
         self.network, self.statistics, self.settings, self.seed = network, statistics, settings, seed
         self.clips = [self._normal(c) for c in clips]
@@ -98,7 +103,9 @@ class TokenizerTask:
         self.long_enough = {w: np.flatnonzero(lengths >= w) for w in settings.windows}
         for window, found in self.long_enough.items():
             if not len(found):
-                raise ValueError(f"windows must fit into some clip; got {window} frames, the longest clip has {lengths.max()}.")
+                raise ValueError(
+                    f"windows must fit into some clip; got {window} frames, the longest clip has {lengths.max()}."
+                )
         self.lengths = lengths
         self.weight = torch.ones(len(statistics.mean))
         self.weight[:4] = settings.root
@@ -143,9 +150,14 @@ class TokenizerTask:
             clip = clip[: len(clip) // per * per]
             tokens = self.network.encode(clip[None])
             used |= set(tokens[0].tolist())
-            pair = torch.cat([self.network.decode(tokens), clip[None]]).float() * self.statistics.std + self.statistics.mean
+            pair = (
+                torch.cat([self.network.decode(tokens), clip[None]]).float() * self.statistics.std
+                + self.statistics.mean
+            )
             joints, _ = world_joints(pair)
-            joints = torch.cat([torch.zeros_like(joints[:, :, :1]), joints - F.pad(pair[..., 3:4], (1, 1))[:, :, None]], 2)
+            joints = torch.cat(
+                [torch.zeros_like(joints[:, :, :1]), joints - F.pad(pair[..., 3:4], (1, 1))[:, :, None]], 2
+            )
             total += float((joints[0] - joints[1]).norm(dim=-1).mean(-1).sum()) * 1000
             frames += len(clip)
         return total / frames, used
@@ -168,8 +180,8 @@ class LanguageSettings:
     Attributes:
         stage: ``"pretrain"``, one template a task, or ``"instruct"``, many.
         rows: samples of a batch.
-        tasks: share of each task: ``t2m`` caption to motion, ``m2t`` motion to caption, ``pred`` first part to the rest,
-            ``inbetween`` both ends to the whole, ``random`` nothing to motion.
+        tasks: share of each task: ``t2m`` caption to motion, ``m2t`` motion to caption, ``pred`` first part to the
+            rest, ``inbetween`` both ends to the whole, ``random`` nothing to motion.
         lengths: share of caption-to-motion prompts that also say the frames or seconds.
         joined: share of caption-to-motion samples made of two clips, one after the other.
         balance: 0 draws every clip equally often, 1 every action equally often, however many clips show it.
@@ -193,7 +205,9 @@ class LanguageSettings:
             raise ValueError(f"stage must be pretrain or instruct; got {self.stage!r}.")
         unknown = set(self.tasks) - set(TEMPLATES["pretrain"])
         if unknown:
-            raise ValueError(f"tasks must be among {', '.join(TEMPLATES['pretrain'])}; got {', '.join(sorted(unknown))}.")
+            raise ValueError(
+                f"tasks must be among {', '.join(TEMPLATES['pretrain'])}; got {', '.join(sorted(unknown))}."
+            )
 
 
 #: How a task is asked for. ``<caption>``, ``<motion>``, ``<frames>`` and ``<seconds>`` are filled in.
@@ -235,7 +249,16 @@ TEMPLATES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 #: Words between two captions that follow each other.
-_JOINTS = (" then ", " and then ", ", then ", " before ", " and after that ", ". after that, ", ", followed by ", ". then ")
+_JOINTS = (
+    " then ",
+    " and then ",
+    ", then ",
+    " before ",
+    " and after that ",
+    ". after that, ",
+    ", followed by ",
+    ". then ",
+)
 
 
 @dataclass(frozen=True)
@@ -243,7 +266,7 @@ class TokenClip:
     """A training clip of the language model.
 
     Attributes:
-        codes: the clip's codes; one row for each starting frame, so that the same movement is known by several spellings.
+        codes: the clip's codes; one row for each starting frame: several spellings of the same movement.
         captions: what may be said of it.
         action: the clips that share it are one action for the balance.
     """
@@ -278,8 +301,16 @@ class LanguageTask:
     """
 
     def __init__(
-        self, network: LanguageModel, tokenizer: Tokenizer, clips: Sequence[TokenClip], held_out: Sequence[TokenClip],
-        settings: LanguageSettings, *, fps: float, frames_per_token: int, seed: int,
+        self,
+        network: LanguageModel,
+        tokenizer: Tokenizer,
+        clips: Sequence[TokenClip],
+        held_out: Sequence[TokenClip],
+        settings: LanguageSettings,
+        *,
+        fps: float,
+        frames_per_token: int,
+        seed: int,
     ) -> None:
         if not clips:
             raise ValueError("the language model needs clips with captions; got none. Check the dataset's texts.")
@@ -306,7 +337,9 @@ class LanguageTask:
         """Codes -> token ids between start and end."""
         return [self.start, *(self.first + c for c in codes), self.end]
 
-    def sample(self, rng: np.random.Generator, clips: Sequence[TokenClip], weights: np.ndarray) -> tuple[list[int], list[int]]:
+    def sample(
+        self, rng: np.random.Generator, clips: Sequence[TokenClip], weights: np.ndarray
+    ) -> tuple[list[int], list[int]]:
         """One prompt and its answer, as token ids."""
         s = self.settings
         tasks = list(s.tasks)

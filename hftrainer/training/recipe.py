@@ -74,7 +74,9 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
         raise ArtifactError(f"the recipe's kind must be {' or '.join(_FIELDS)}; got {kind!r}.")
     unknown = sorted(set(recipe) - set(_FIELDS[kind]))
     if unknown:
-        raise ArtifactError(f"a {kind} recipe must have the fields {', '.join(_FIELDS[kind])}; got {', '.join(unknown)}.")
+        raise ArtifactError(
+            f"a {kind} recipe must have the fields {', '.join(_FIELDS[kind])}; got {', '.join(unknown)}."
+        )
     return recipe
 
 
@@ -117,7 +119,12 @@ def _seconds(out: Path) -> float:
 
 
 def _train_tokenizer(
-    recipe: Mapping[str, Any], record: Mapping[str, Any], dataset: HumanML3D, schedule: Schedule, out: Path, resume: bool
+    recipe: Mapping[str, Any],
+    record: Mapping[str, Any],
+    dataset: HumanML3D,
+    schedule: Schedule,
+    out: Path,
+    resume: bool,
 ) -> None:
     config = read_config(TokenizerConfig, recipe.get("network", {}), "network")
     settings = read_config(TokenizerSettings, recipe.get("settings", {}), "settings")
@@ -161,7 +168,12 @@ def token_clips(clips: Sequence[Clip], network: MotionTokenizer, statistics: Sta
 
 
 def _train_language(
-    recipe: Mapping[str, Any], record: Mapping[str, Any], dataset: HumanML3D, schedule: Schedule, out: Path, resume: bool
+    recipe: Mapping[str, Any],
+    record: Mapping[str, Any],
+    dataset: HumanML3D,
+    schedule: Schedule,
+    out: Path,
+    resume: bool,
 ) -> None:
     settings = read_config(LanguageSettings, recipe.get("settings", {}), "settings")
     tokenizer, statistics, tokenizer_about = load_tokenizer(recipe["tokenizer"])

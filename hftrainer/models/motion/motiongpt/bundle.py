@@ -81,7 +81,9 @@ class Statistics:
     def normalize(self, motion: Motion) -> Tensor:
         """Motion -> ``(T, D)`` normalised numbers."""
         if motion.representation != self.spec:
-            raise ValueError(f"the motion must be {self.spec.name}; got {motion.representation.name}. Convert it first.")
+            raise ValueError(
+                f"the motion must be {self.spec.name}; got {motion.representation.name}. Convert it first."
+            )
         return (torch.from_numpy(motion.data.copy()) - self.mean) / self.std
 
     def denormalize(self, features: Tensor) -> Motion:
@@ -106,8 +108,13 @@ class MotionGPTBundle:
     default = "motiongpt-mini"
 
     def __init__(
-        self, motion_tokenizer: MotionTokenizer, language_model: LanguageModel, words: Words, statistics: Statistics,
-        frame_range: tuple[int, int] = (40, 196), about: Mapping[str, Any] | None = None,
+        self,
+        motion_tokenizer: MotionTokenizer,
+        language_model: LanguageModel,
+        words: Words,
+        statistics: Statistics,
+        frame_range: tuple[int, int] = (40, 196),
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         codes, config = motion_tokenizer.config.codes, language_model.config
         if config.motion_tokens != codes + 3:
@@ -119,7 +126,7 @@ class MotionGPTBundle:
             raise ArtifactError(
                 f"the language model must have one row a token, {self.text.get_vocab_size()}; got {config.vocabulary}."
             )
-        self.frame_range, self.about, self.hash = tuple(frame_range), dict(about or {}), "unsaved"
+        self.frame_range, self.about, self.hash = frame_range, dict(about or {}), "unsaved"
 
     @property
     def frames_per_token(self) -> int:
@@ -220,7 +227,9 @@ class MotionGPTBundle:
         """Codes -> Motion of ``len(codes) * frames_per_token`` frames."""
         wrong = [c for c in codes if not 0 <= c < self.motion_tokenizer.config.codes]
         if wrong or not codes:
-            raise ValueError(f"codes must be one or more of 0 to {self.motion_tokenizer.config.codes - 1}; got {codes}.")
+            raise ValueError(
+                f"codes must be one or more of 0 to {self.motion_tokenizer.config.codes - 1}; got {codes}."
+            )
         return self.denormalize(self.motion_tokenizer.decode(torch.tensor([codes], device=self.device))[0])
 
 
@@ -228,4 +237,3 @@ def fill_words(network: LanguageModel, words: Words) -> None:
     """Put the frozen word vectors into a language model that reads them."""
     network.vocabulary.words.copy_(torch.from_numpy(words.vectors))  # type: ignore[operator, union-attr]
     network.vocabulary.word_scale.copy_(torch.from_numpy(words.scale))  # type: ignore[operator, union-attr]
-

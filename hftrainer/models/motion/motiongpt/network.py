@@ -1,6 +1,7 @@
 """MotionGPT's two networks: a motion tokenizer (VQ-VAE) and a T5 language model that speaks text and motion.
 
-Legend: ``B`` batch, ``T`` frames, ``L`` tokens, ``D`` features, ``C`` channels, ``K`` codes, ``W`` width, ``V`` vocabulary.
+Legend: ``B`` batch, ``T`` frames, ``L`` tokens, ``D`` features, ``C`` channels, ``K`` codes, ``W`` width,
+``V`` vocabulary.
 
 Source: Jiang et al., "MotionGPT: Human Motion as a Foreign Language", NeurIPS 2023; Raffel et al. 2020 (T5), the
 v1.1 family: gated GELU, no bias, relative positions, attention without scaling, separate output head.
@@ -172,14 +173,14 @@ class LanguageModelConfig:
     """Sizes of the language model; the defaults are FLAN-T5-base with 515 motion tokens.
 
     Attributes:
-        vocabulary: ``V``, rows of the embedding and of the output head; the motion tokens are the last ``motion_tokens``.
+        vocabulary: ``V``, rows of the embedding and of the output head; the last ``motion_tokens`` are motion.
         motion_tokens: codes plus start, end and mask.
         width, heads, head_width, feedforward: sizes of a layer.
         encoder_layers, decoder_layers: depth of each stack.
         buckets, max_distance: relative position bias.
         dropout: after each part of a layer, in training.
-        word_width: ``None`` for learned embeddings. A number: the text rows are frozen word vectors of that width behind
-            one learned projection, and text can be read by meaning even where no caption had the word.
+        word_width: ``None`` for learned embeddings. A number: the text rows are frozen word vectors of that width
+            behind one learned projection, so that a word is read by its meaning even where no caption had it.
     """
 
     vocabulary: int = 32615
@@ -196,7 +197,15 @@ class LanguageModelConfig:
     word_width: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "head_width", "feedforward", "encoder_layers", "decoder_layers", "motion_tokens"):
+        for name in (
+            "width",
+            "heads",
+            "head_width",
+            "feedforward",
+            "encoder_layers",
+            "decoder_layers",
+            "motion_tokens",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
         if self.vocabulary <= self.motion_tokens:
@@ -299,10 +308,14 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, bias: Tensor, past: tuple[Tensor, Tensor] | None = None,
-        memory: tuple[Tensor, Tensor] | None = None, memory_bias: Tensor | None = None,
+        self,
+        x: Tensor,
+        bias: Tensor,
+        past: tuple[Tensor, Tensor] | None = None,
+        memory: tuple[Tensor, Tensor] | None = None,
+        memory_bias: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``past``: cached keys and values of earlier positions; ``memory``: keys and values of the encoder's output."""
+        """``past``: cached keys and values of earlier positions; ``memory``: keys and values of the prompt."""
         y = self.norm1(x)
         now = self.attention.keys_values(y)
         if past is not None:
@@ -371,7 +384,9 @@ class LanguageModel(nn.Module):
         self.config = config
         self.vocabulary = Vocabulary(config)
         self.encoder, self.decoder = Stack(config, decoder=False), Stack(config, decoder=True)
-        rows = config.vocabulary if config.word_width is None else config.motion_tokens + 1  # motion rows and the end mark
+        rows = (
+            config.vocabulary if config.word_width is None else config.motion_tokens + 1
+        )  # motion rows and the end mark
         self.head = nn.Linear(config.width, rows, bias=False)
         self.reset()
 
@@ -407,10 +422,13 @@ class LanguageModel(nn.Module):
         return [layer.cross.keys_values(states) for layer in self.decoder.layers]
 
     def decode(
-        self, tokens: Tensor, memories: list[tuple[Tensor, Tensor]], mask: Tensor,
+        self,
+        tokens: Tensor,
+        memories: list[tuple[Tensor, Tensor]],
+        mask: Tensor,
         past: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Decoder states of ``tokens`` ``(B, L)`` that follow the cached ``past`` -> ``(B, L, W)`` and the longer cache."""
+        """Decoder states of ``tokens`` ``(B, L)`` that follow the cached ``past`` -> ``(B, L, W)`` and the cache."""
         start = past[0][0].shape[2] if past else 0
         at = torch.arange(start, start + tokens.shape[1], device=tokens.device)
         keys = torch.arange(start + tokens.shape[1], device=tokens.device)

@@ -41,7 +41,7 @@ def tokenizer_keys(config: TokenizerConfig) -> dict[str, str]:
 def language_model_keys(config: LanguageModelConfig) -> dict[str, str]:
     """Our parameter name -> theirs (without ``lm.language_model.``) for every parameter of a ``LanguageModel``.
 
-    Their two further names of the shared embedding, ``encoder.embed_tokens`` and ``decoder.embed_tokens``, are left out.
+    Their two further names of the shared embedding, ``encoder.embed_tokens`` and ``decoder.embed_tokens``, stay out.
     """
     keys = {"vocabulary.rows.weight": "shared.weight", "head.weight": "lm_head.weight"}
     parts = {"query": "q", "key": "k", "value": "v", "out": "o"}
@@ -73,5 +73,7 @@ def rename(theirs: Mapping[str, Tensor], keys: Mapping[str, str], prefix: str = 
     """
     absent = [prefix + name for name in keys.values() if prefix + name not in theirs]
     if absent:
-        raise ArtifactError(f"the checkpoint must hold {', '.join(absent)}; they are absent. Is it another model's file?")
+        raise ArtifactError(
+            f"the checkpoint must hold {', '.join(absent)}; they are absent. Is it another model's file?"
+        )
     return {ours: theirs[prefix + name] for ours, name in keys.items()}
