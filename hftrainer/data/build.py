@@ -1,6 +1,6 @@
 """From real capture to a training folder in HumanML3D's layout.
 
-One command makes it, and makes it again after the captions changed (only texts are then written anew)::
+One command makes it, and brings it up to date after captions or code changed (clips that did not change are kept)::
 
     python -c "from hftrainer.data.build import build; print(build('../shared/data/mocap', 'data/mocap'))"
 
@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -36,7 +37,12 @@ from hftrainer.data.describe import describe
 from hftrainer.data.mocap import ACKNOWLEDGEMENTS, Listing, Pack, Source, Span, open_source
 from hftrainer.data.retarget import retarget
 from hftrainer.data.words import mirrored, tokens
-from hftrainer.motion.representation.hml263 import hml263_to_joints, joints_to_hml263
+from hftrainer.motion.representation.hml263 import (
+    canonicalize,
+    hml263_to_joints,
+    joints_to_hml263,
+    uniform_skeleton,
+)
 from hftrainer.motion.representation.specs import get_spec
 from hftrainer.motion.skeleton import SMPL22
 
@@ -52,6 +58,13 @@ _TRIM = 0.35
 _SAME = 0.25
 #: Part of a window that must lie in a span for the span's sentences to be said of it.
 _INSIDE = 0.7
+
+#: Labels of clips in which something carries the body that is not in the data: feet may stay off the floor there.
+_SUPPORT = re.compile(
+    r"\b(climb|hang|swing|playground|ladder|stairs?|stool|chair|bench|uneven|obstacles?|rope|step(ping)? (up|over)|"
+    r"platform|jump (off|down)|sit(ting)?)\b",
+    re.IGNORECASE,
+)
 
 CAPTIONS = Path(__file__).parent / "captions"
 _LABELS = ("cmu_index", "accad_clip_name")
@@ -206,6 +219,39 @@ def mirror_joints(joints: np.ndarray) -> np.ndarray:
     return joints[:, list(SMPL22.mirror)] * np.array([-1.0, 1.0, 1.0])
 
 
+def encode(joints: np.ndarray, name: str = "motion") -> np.ndarray:
+    """hml263 features of a window, with the heading's steps put right.
+
+    The published encoding writes the one yaw step that crosses "exactly backwards" with the wrong sign, and decoding
+    then turns everything after it. Training data had better be what was recorded: where the decoded heading leaves the
+    recorded one, ``root_yaw_velocity`` is replaced by half the recorded step. All other numbers are the encoding's.
+
+    Args:
+        joints: ``(T, 22, 3)`` metres, 20 fps.
+        name: what error messages call the window.
+
+    Returns:
+        ``(T - 1, 263)`` float32.
+
+    Raises:
+        ValueError: fewer than 4 frames or a number that is not finite.
+    """
+    features = joints_to_hml263(joints, name=name)
+    recorded = canonicalize(uniform_skeleton(joints, name=name), name=name)[:-1]
+    ric = get_spec("hml263").channel("ric")
+    local = features[:, ric.slice].reshape(len(features), -1, 3).astype(np.float64)[..., [0, 2]]  # (T-1, 21, x z)
+    world = (recorded[:, 1:] - recorded[:, :1])[..., [0, 2]]
+    # angle about +Y that turns local into world, by least squares over the joints
+    sine = (local[..., 1] * world[..., 0] - local[..., 0] * world[..., 1]).sum(axis=1)
+    angle = np.arctan2(sine, (local * world).sum(axis=(1, 2)))
+    step = -(np.diff(angle) + np.pi) % (2 * np.pi) - np.pi  # decoding turns by minus twice the sum of yaw steps
+    half = step / 2
+    wrong = np.flatnonzero(np.abs(half - features[:-1, 0]) > 1e-3)
+    features = features.copy()
+    features[wrong, 0] = half[wrong]
+    return features
+
+
 def captions_of(window: Window, joints: np.ndarray, mirror: bool, measured: bool) -> list[tuple[str, str]]:
     """(text, origin) of a window or of its mirrored twin, each text once.
 
@@ -272,7 +318,7 @@ def _files(out: Path, window: str) -> list[Path]:
 
 
 def _build_clip(source: Source, listing: Listing, job: _Job) -> str:
-    """Make or renew all windows of one clip; returns what was done: ``"kept"``, ``"texts"``, ``"made"``, ``"short"``."""
+    """Make all windows of one clip unless they stand finished; returns ``"kept"``, ``"made"`` or ``"short"``."""
     record_path = job.out / "origins" / f"{listing.id}.json"
     record = json.loads(record_path.read_text(encoding="utf-8")) if record_path.is_file() else {}
     say = [asdict(span) for span in (*listing.spans, *job.wording.spans.get(listing.id, ()))]
@@ -287,7 +333,7 @@ def _build_clip(source: Source, listing: Listing, job: _Job) -> str:
     if record.get("key") == key and all(path.is_file() for name in before for path in _files(job.out, name)):
         return "kept"
 
-    take = source.take(listing.id, FPS)
+    take = source.take(listing.id)
     joints = retarget(take, FPS)
     rows = len(joints) - 1
     done = "made" if rows >= MIN_ROWS else "short"
@@ -306,7 +352,7 @@ def _build_clip(source: Source, listing: Listing, job: _Job) -> str:
         part = joints[window.start : window.end + 1]
         for mirror in (False, True):
             name = f"M{window.id}" if mirror else window.id
-            features = joints_to_hml263(mirror_joints(part) if mirror else part, name=name)
+            features = encode(mirror_joints(part) if mirror else part, name=name)
             decoded = np.asarray(hml263_to_joints(features), dtype=np.float32)
             _write_array(job.out / "new_joint_vecs" / f"{name}.npy", features.astype(np.float32))
             _write_array(job.out / "new_joints" / f"{name}.npy", decoded)
@@ -471,10 +517,15 @@ def _finish(
 ) -> dict[str, Any]:
     """Split files, statistics and ``dataset.json`` from the records of all clips."""
     records = [json.loads((out / "origins" / f"{clip}.json").read_text(encoding="utf-8")) for clip in wanted]
+    carried = {
+        listing.id: any(_SUPPORT.search(text) for span in listing.spans for text in span.texts)
+        for listing in source.listings
+    }
     splits: dict[str, list[str]] = {"train": [], "val": [], "test": [], "short": []}
     counts: dict[str, Any] = {}
     origins: Counter[str] = Counter()
     texts: set[str] = set()
+    supported: list[str] = []
     minutes: Counter[str] = Counter()
     too_short, bare = [], []
     for record in records:
@@ -484,6 +535,8 @@ def _finish(
             split = record["split"] if window["rows"] >= MIN_ROWS else "short"
             splits[split] += [window["id"], "M" + window["id"]]
             minutes[split] += window["rows"] / FPS / 60
+            if carried[record["clip"]]:
+                supported.append(window["id"])
             if not window["captions"]:
                 bare.append(window["id"])
             for side in ("captions", "mirrored_captions"):
@@ -502,7 +555,7 @@ def _finish(
     terms: dict[str, set[str]] = {}
     for listing in used:
         terms.setdefault(listing.source, set()).add(listing.licence)
-    dataset = {
+    dataset: dict[str, Any] = {
         "format": FORMAT,
         "name": "mocap" if isinstance(source, Pack) else "cmu",
         "representation": "hml263",
@@ -528,6 +581,7 @@ def _finish(
             **excluded,
             **{clip: f"shorter than {SHORT_ROWS / FPS:g} s" for clip in too_short},
         },
+        "supported": sorted(supported),
         "options": {
             "measured": job.measured,
             "kit_text": kit_text,

@@ -123,7 +123,8 @@ class HumanML3D:
         self.std = np.load(self.folder / "Std.npy").astype(np.float32)
         if self.mean.shape != (263,) or self.std.shape != (263,):
             raise ArtifactError(
-                f"{self.folder}: Mean.npy and Std.npy must have shape (263,); got {self.mean.shape} and {self.std.shape}."
+                f"{self.folder}: Mean.npy and Std.npy must have shape (263,); "
+                f"got {self.mean.shape} and {self.std.shape}."
             )
         about = self.folder / "dataset.json"
         self.about: dict[str, Any] = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}

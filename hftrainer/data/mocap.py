@@ -1,7 +1,7 @@
 """Where real capture comes from: the project's mocap pack, or a folder of CMU's own files.
 
 Both sources list clips and give each as a ``Take``: a figure in metres, its rotations and root path, its captions, and
-where all of it came from. Nothing is changed here but the frame rate, and that only by leaving frames out.
+where all of it came from. Nothing is changed here but units.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Take:
         figure: the source's body, offsets in metres.
         rotations: ``(T, J, 3, 3)`` rotations relative to the parent.
         translation: ``(T, 3)`` root position, metres, +Y up.
-        fps: frames per second after frames were left out.
+        fps: frames per second.
         sha256: hash of the data that it was read from.
     """
 
@@ -119,14 +119,7 @@ class Source(Protocol):
     @property
     def files(self) -> dict[str, str]: ...
 
-    def take(self, clip: str, fps: float) -> Take: ...
-
-
-def _stride(source_fps: float, fps: float) -> int:
-    """Frames to advance so that the rate comes as low as whole strides allow, not under ``fps``."""
-    ratio = source_fps / fps
-    whole = round(ratio)
-    return whole if whole >= 1 and abs(ratio - whole) < 0.01 else 1
+    def take(self, clip: str) -> Take: ...
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -204,8 +197,8 @@ class Pack:
         """SHA-256 of every table and archive, by name."""
         return {name: sha256_of(self.folder / name) for name in self._tables}
 
-    def take(self, clip: str, fps: float) -> Take:
-        """One clip, frames left out down to ``fps`` where the rate is a whole multiple of it.
+    def take(self, clip: str) -> Take:
+        """One clip.
 
         Raises:
             KeyError: the pack has no such clip.
@@ -219,8 +212,7 @@ class Pack:
         digest = hashlib.sha256(skeleton.encode())
         for part in stored:
             digest.update(np.ascontiguousarray(part).tobytes())
-        step = _stride(row["fps"], fps)
-        channels = stored[0][::step].astype(np.float64) * stored[1] + stored[2]
+        channels = stored[0].astype(np.float64) * stored[1] + stored[2]
         unit = row["metres_per_unit"]
         if row["format"] == "amc":
             body = asf.parse_asf(skeleton, row["skeleton"])
@@ -240,7 +232,7 @@ class Pack:
             figure=Figure(figure.names, figure.parents, figure.offsets * unit),
             rotations=rotations,
             translation=translation * unit,
-            fps=row["fps"] / step,
+            fps=row["fps"],
             sha256=digest.hexdigest(),
         )
 
@@ -272,8 +264,8 @@ class CmuFolder:
 
     Args:
         folder: searched to any depth for ``.amc`` files, each with its subject's ``.asf`` beside it.
-        index: CMU's index text; by default the first ``*index*.txt`` found in ``folder``. Clips without a line in it are
-            kept and get no words from it.
+        index: CMU's index text; by default the first ``*index*.txt`` found in ``folder``. Clips without a line in it
+            are kept and get no words from it.
 
     Raises:
         FileNotFoundError: there is no such folder, or no such index.
@@ -291,7 +283,8 @@ class CmuFolder:
         motions = sorted(path for path in folder.rglob("*.amc") if re.fullmatch(r"\d+_\d+", path.stem))
         if not motions:
             raise ArtifactError(
-                f"{folder} must hold CMU trials named like 02_01.amc or be a mocap pack with clips.jsonl; found neither."
+                f"{folder} must be a mocap pack with clips.jsonl or hold CMU trials named like 02_01.amc; "
+                "found neither. Check the path."
             )
         self._motions: dict[str, Path] = {}
         lost = set()
@@ -302,7 +295,9 @@ class CmuFolder:
             if not skeleton.is_file():
                 lost.add(str(skeleton.relative_to(folder)))
         if lost:
-            raise ArtifactError(f"{folder}: every trial must have its subject's skeleton; absent: {', '.join(sorted(lost))}.")
+            raise ArtifactError(
+                f"{folder}: every trial must have its subject's skeleton; absent: {', '.join(sorted(lost))}."
+            )
         if self.index is None:
             self._index = next(iter(sorted(folder.rglob("*index*.txt"))), None)
         else:
@@ -329,8 +324,8 @@ class CmuFolder:
         """SHA-256 of the index text, by name; every clip carries the hash of its own two files."""
         return {self._index.name: sha256_of(self._index)} if self._index else {}
 
-    def take(self, clip: str, fps: float) -> Take:
-        """One trial, frames left out down to ``fps``.
+    def take(self, clip: str) -> Take:
+        """One trial.
 
         Raises:
             KeyError: the folder has no such trial.
@@ -343,11 +338,10 @@ class CmuFolder:
         channels = asf.parse_amc(motion.read_text(encoding="utf-8", errors="replace"), body.columns, motion.name)
         subject, trial = (int(v) for v in clip.split("_")[1:])
         slow = subject in CMU_60_FPS_SUBJECTS or (subject, trial) in CMU_60_FPS_TRIALS
-        native = 60.0 if slow else 120.0
-        step = _stride(native, fps)
-        rotations, translation = asf.local_rotations(body, channels[::step])
+        rotations, translation = asf.local_rotations(body, channels)
         figure = Figure(body.figure.names, body.figure.parents, body.figure.offsets * body.metres)
-        return Take(self._by_id[clip], figure, rotations, translation * body.metres, native / step, digest)
+        fps = 60.0 if slow else 120.0
+        return Take(self._by_id[clip], figure, rotations, translation * body.metres, fps, digest)
 
 
 def open_source(folder: str | Path, index: str | Path | None = None, kit_text: bool = False) -> Pack | CmuFolder:

@@ -10,6 +10,8 @@ with HumanML3D's bone lengths) is posed by those turns, so that its own hips, co
 * *Feet* point where the source's feet point, pitched by a constant so that a standing source foot gives a standing one.
 * *The root path* is the path of the middle between the hip joints, scaled by leg length.
 
+Before that, ``mend`` takes out what no person does: joints that flip over for some frames, and broken first frames.
+
 The neutral angles in ``FAMILIES`` were measured over the upright frames of the mocap pack (26,000 frames at 20 fps) and
 rounded; those of the reference body are the mean pose of HumanML3D's published statistics.
 """
@@ -17,21 +19,38 @@ rounded; those of the reference body are the mean pose of HumanML3D's published 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hftrainer.data.mocap import Take
+from hftrainer.motion.measure import runs_of
 from hftrainer.motion.rotation import matrix_to_quat_wxyz, quat_between, quat_wxyz_to_matrix, rotvec_to_matrix, slerp
 from hftrainer.motion.skeleton import SMPL22
 
-REFERENCE_OFFSETS = SMPL22.rest / np.linalg.norm(SMPL22.rest, axis=-1, keepdims=True) * SMPL22.lengths[:, None]
+
+def _reference_offsets() -> np.ndarray:
+    rest, lengths = SMPL22.rest, SMPL22.lengths
+    if rest is None or lengths is None:
+        raise ValueError(f"{SMPL22.name} must have rest offsets and lengths; it has none.")
+    return rest / np.linalg.norm(rest, axis=-1, keepdims=True) * lengths[:, None]
+
+
+#: ``(22, 3)`` rest offsets of the reference body, metres: SMPL's directions with HumanML3D's lengths.
+REFERENCE_OFFSETS = _reference_offsets()
 
 #: Forward pitch in degrees of the reference body's trunk when it stands upright, mean pose of HumanML3D.
 _REFERENCE_PITCH = {"pelvis": 0.0, "spine1": 14.0, "spine2": -4.0, "spine3": 12.0, "neck": 3.0}
 
 #: Direction of the left collar bone of the reference body with hanging arms, mean pose of HumanML3D.
 _REFERENCE_COLLAR = np.array([1.0, -0.017, 0.015])
+
+#: A joint that turns faster than this, degrees per second and degrees per frame, has flipped (a throwing arm: 2,500).
+FLIP_SPEED, FLIP_STEP = 4000.0, 90.0
+#: A flip lasts at most so many seconds and ends at most so many degrees from where it began.
+FLIP_SECONDS, FLIP_RETURN = 0.25, 60.0
+#: A jump without a way back, so many seconds from either end, cuts the take.
+EDGE_SECONDS = 0.5
 
 _LIMBS = ("hip", "knee", "shoulder", "elbow")
 
@@ -65,11 +84,13 @@ class Family:
             and ankles the source joint at the far end of that bone.
         neutrals: neutral of each trunk joint, by reference joint; ``Neutral()`` where absent.
         flat_foot: slope of the line from ankle to toe of a standing source foot, degrees below the horizon.
+        lead_in: seconds at the start in which the file's converter still moves out of its reference pose.
     """
 
     carriers: Mapping[str, tuple[str, str]]
     neutrals: Mapping[str, Neutral]
     flat_foot: float
+    lead_in: float = 0.0
 
 
 def _both_sides(table: Mapping[str, tuple[str, str]], left: str, right: str) -> dict[str, tuple[str, str]]:
@@ -159,6 +180,7 @@ FAMILIES: dict[str, Family] = {
             "right_collar": Neutral(turn=(3.5, 0, 0)),
         },
         flat_foot=14.5,
+        lead_in=0.1,
     ),
     "cmu_bvh_max": Family(
         _both_sides(
@@ -244,7 +266,7 @@ def alignments(take: Take) -> dict[str, np.ndarray]:
     """For each reference joint with children the constant that follows the source joint's rotation.
 
     Returns:
-        ``(3, 3)`` matrices ``A`` by reference joint: reference rotation in the world = source rotation in the world @ A.
+        ``(3, 3)`` matrices ``A`` by reference joint: reference rotation = source rotation @ A, both in the world.
     """
     family = family_of(take)
     offsets = take.figure.offsets
@@ -271,22 +293,99 @@ def alignments(take: Take) -> dict[str, np.ndarray]:
     return result
 
 
-def resample(take: Take, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """A take's rotations and root path at another rate: slerp for rotations, straight lines for the root.
+def _angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """``(...)`` degrees between unit quaternions ``(..., 4)``."""
+    return np.degrees(2 * np.arccos(np.clip(np.abs((first * second).sum(-1)), 0, 1)))
+
+
+def _flips(quats: np.ndarray, fps: float) -> tuple[list[tuple[int, int]], int, int]:
+    """Where one joint leaves its movement at one frame and comes back at another.
 
     Args:
-        take: the source, which may already have the right rate.
+        quats: ``(T, 4)`` rotations of the joint.
+        fps: frames per second.
+
+    Returns:
+        half-open runs of frames to bridge, and the first and past-the-last frame to keep.
+    """
+    limit = min(FLIP_SPEED / fps, FLIP_STEP)  # degrees per frame
+    speed = _angles(quats[1:], quats[:-1])
+    if not (speed > limit).any():
+        return [], 0, len(quats)
+    jumps = np.flatnonzero(speed > limit).tolist()  # between frames n and n + 1
+    quick = runs_of(speed > limit / 3)
+    longest, edge = round(FLIP_SECONDS * fps), round(EDGE_SECONDS * fps)
+
+    def back(leave: int, land: int) -> bool:
+        return land - leave <= longest and bool(_angles(quats[leave], quats[land]) < FLIP_RETURN)
+
+    runs, first, last, at = [], 0, len(quats), 0
+    while at < len(jumps):
+        leave = jumps[at]
+        returns = [n for n in range(at + 1, len(jumps)) if back(leave, jumps[n] + 1)]
+        around = next(run for run in quick if run[0] <= leave < run[1])
+        if returns:
+            runs.append((leave + 1, jumps[returns[-1]] + 1))
+            at = returns[-1]
+        elif back(*around):  # a whole turn over several frames
+            runs.append((around[0] + 1, around[1]))
+        elif leave < edge:
+            first = leave + 1
+        elif leave >= len(quats) - 1 - edge:
+            last = min(last, leave + 1)
+        at += 1
+    return runs, first, last
+
+
+def mend(take: Take) -> Take:
+    """The take without its converter's lead-in, without broken first and last frames, and with short flips bridged.
+
+    Optical capture sometimes loses a limb and solves it turned over, mostly a knee bent backwards, for some hundredths
+    of a second. Where any joint turns faster than ``FLIP_SPEED`` and is back within ``FLIP_SECONDS``, all joints are
+    led across by slerp. A jump near either end without a way back cuts the take there.
+
+    Returns:
+        the take itself where nothing was found, else a copy; times count from the new first frame.
+    """
+    family = family_of(take)
+    used = sorted({take.figure.index(carrier) for carrier, _ in family.carriers.values()})
+    quats = matrix_to_quat_wxyz(take.rotations[:, used])
+    start = round(family.lead_in * take.fps)
+    runs: list[tuple[int, int]] = []
+    first, last = min(start, len(quats) - 1), len(quats)
+    for joint in range(len(used)):
+        found, low, high = _flips(quats[start:, joint], take.fps)
+        runs += [(a + start, b + start) for a, b in found]
+        first, last = max(first, low + start if low else first), min(last, high + start)
+    if not runs and (first, last) == (0, len(quats)):
+        return take
+    rotations = take.rotations.copy()
+    for a, b in sorted(runs):
+        ends = matrix_to_quat_wxyz(rotations[[a - 1, b]])
+        rotations[a:b] = quat_wxyz_to_matrix(slerp(ends, np.arange(1, b - a + 1) / (b - a + 1)))
+    return replace(take, rotations=rotations[first:last], translation=take.translation[first:last])
+
+
+def resample(take: Take, fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """A take's rotations and root path at another rate.
+
+    Where the take's rate is a whole multiple, every n-th frame; else slerp for rotations, straight lines for the root.
+
+    Args:
+        take: the source.
         fps: wanted frames per second.
 
     Returns:
         ``(T', J, 3, 3)`` rotations relative to the parent and ``(T', 3)`` root positions, metres, at times ``i / fps``
         within the take.
     """
-    if abs(take.fps - fps) < 1e-6:
-        return take.rotations, take.translation
+    ratio = take.fps / fps
+    stride = round(ratio)
+    if stride >= 1 and abs(ratio - stride) < 1e-3:
+        return take.rotations[::stride], take.translation[::stride]
     last = len(take.rotations) - 1
-    count = int(np.floor(last * fps / take.fps + 1e-6)) + 1
-    times = np.minimum(np.arange(count) * (take.fps / fps), last)
+    count = int(np.floor(last / ratio + 1e-6)) + 1
+    times = np.minimum(np.arange(count) * ratio, last)
     rotations = quat_wxyz_to_matrix(slerp(matrix_to_quat_wxyz(take.rotations), times))
     frames = np.arange(last + 1)
     path = np.stack([np.interp(times, frames, take.translation[:, axis]) for axis in range(3)], axis=-1)
@@ -306,6 +405,7 @@ def retarget(take: Take, fps: float = 20.0) -> np.ndarray:
     Raises:
         ValueError: the figure is of no known kind.
     """
+    take = mend(take)
     family, aligned = family_of(take), alignments(take)
     rotations, translation = resample(take, fps)
     figure = take.figure
@@ -321,8 +421,8 @@ def retarget(take: Take, fps: float = 20.0) -> np.ndarray:
             joints[:, child] = joints[:, parent] + turned[SMPL22.joints[parent]] @ REFERENCE_OFFSETS[child]
 
     hips = [figure.index(family.carriers[f"{side}_hip"][0]) for side in ("left", "right")]
-    bones = [figure.index(family.carriers[f"{side}_{part}"][1]) for side in ("left", "right") for part in ("hip", "knee")]
+    bones = [figure.index(family.carriers[f"{s}_{part}"][1]) for s in ("left", "right") for part in ("hip", "knee")]
     legs = np.linalg.norm(figure.offsets[bones], axis=-1).sum()
-    scale = SMPL22.lengths[[4, 5, 7, 8]].sum() / legs
+    scale = np.linalg.norm(REFERENCE_OFFSETS[[4, 5, 7, 8]], axis=-1).sum() / legs
     path = source[:, hips].mean(axis=1) * scale  # (T, 3) where the middle of the hips must be
     return joints + (path - joints[:, 1:3].mean(axis=1))[:, None]

@@ -21,7 +21,7 @@ BONE_DRIFT = 0.01
 #: Metres between stored joints and those that the features decode to.
 DECODE = 0.002
 #: A lowest joint that never comes nearer to the floor than this many metres: the clip was not put on the floor.
-FLOOR = 0.05
+FLOOR = 0.08
 #: Flying: every joint this many metres above the floor for that many seconds (a person's leap lasts under 0.9).
 FLYING_HEIGHT, FLYING_SECONDS = 0.25, 1.2
 #: Metres that a joint may move from one frame to the next (18 metres per second; a fast kick reaches 12).
@@ -31,11 +31,11 @@ BENT = 0.08
 #: A clip is flipped when this part of the frames that can tell says so, and so many seconds of frames can tell.
 FLIPPED_PART, FLIPPED_SECONDS = 0.5, 0.5
 
-(_PELVIS, _L_HIP, _R_HIP, _L_KNEE, _R_KNEE, _L_ANKLE, _R_ANKLE, _L_TOE, _R_TOE, _NECK, _L_SHOULDER, _R_SHOULDER) = (
+(_L_HIP, _R_HIP, _L_KNEE, _R_KNEE, _L_ANKLE, _R_ANKLE, _L_TOE, _R_TOE, _NECK, _HEAD, _L_SHOULDER, _R_SHOULDER) = (
     SMPL22.joints.index(name)
     for name in (
-        "pelvis", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "left_foot",
-        "right_foot", "neck", "left_shoulder", "right_shoulder",
+        "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "left_foot", "right_foot",
+        "neck", "head", "left_shoulder", "right_shoulder",
     )
 )  # fmt: skip
 
@@ -73,11 +73,14 @@ def _flips(joints: np.ndarray) -> Iterator[str]:
     left = _unit(joints[:, _L_HIP] - joints[:, _R_HIP])  # (T, 3)
     up = _unit(joints[:, _NECK] - (joints[:, _L_HIP] + joints[:, _R_HIP]) / 2)
     forward = _unit(np.cross(left, up))
+    shins = _unit(joints[:, [_L_ANKLE, _R_ANKLE]] - joints[:, [_L_KNEE, _R_KNEE]])
     feet = _unit(joints[:, [_L_TOE, _R_TOE]] - joints[:, [_L_ANKLE, _R_ANKLE]])  # (T, 2, 3)
-    toward = (feet * forward[:, None]).sum(-1).mean(axis=1)
-    clear = np.abs(toward) > 0.3
-    if mostly(toward[clear] < 0):
-        yield f"feet point against the body's front in {(toward[clear] < 0).mean():.0%} of frames; left and right swapped?"
+    feet = feet - (feet * shins).sum(-1, keepdims=True) * shins  # what of the foot is not along the shin
+    pointed = np.linalg.norm(feet, axis=-1) < 0.5
+    head = joints[:, _HEAD] - joints[:, _NECK]
+    against = ((feet * forward[:, None]).sum(-1).mean(axis=1) < -0.1) & ((head * forward).sum(-1) < 0.01)
+    if mostly(against):
+        yield f"feet and head point to the back in {against.mean():.0%} of frames; left and right swapped?"
     shoulders = _unit(joints[:, _L_SHOULDER] - joints[:, _R_SHOULDER])
     across = (left * shoulders).sum(-1)
     if mostly(across[np.abs(across) > 0.3] < 0):
@@ -91,10 +94,9 @@ def _flips(joints: np.ndarray) -> Iterator[str]:
         off = thigh - (thigh * leg).sum(-1, keepdims=True) * leg  # how far the knee stands off, and where to
         bend = np.linalg.norm(off, axis=-1)
         # a bent knee points where the foot points, whichever way the hip is turned
-        agree = (_unit(off) * feet[:, foot]).sum(-1)
-        wrong = agree[bend > BENT] < -0.2
+        wrong = ((_unit(off) * _unit(feet[:, foot])).sum(-1) < -0.3)[(bend > BENT) & ~pointed[:, foot]]
         if mostly(wrong):
-            yield f"the {side} knee bends the wrong way in {wrong.mean():.0%} of the frames where it is bent."
+            yield f"the {side} knee bends the wrong way in {wrong.mean():.0%} of the frames that can tell."
 
 
 def check_joints(joints: np.ndarray, supported: bool = False) -> Iterator[tuple[str, str]]:
@@ -121,7 +123,8 @@ def check_joints(joints: np.ndarray, supported: bool = False) -> Iterator[tuple[
     drift = np.abs(lengths - middle).max(axis=0)
     if drift.max() > BONE_DRIFT:
         bone, frame = int(drift.argmax()), int(np.abs(lengths - middle)[:, drift.argmax()].argmax())
-        yield "bones", f"bones must keep their length; {SMPL22.joints[bone + 1]} is {drift.max():.3f} m off in frame {frame}."
+        name = SMPL22.joints[bone + 1]
+        yield "bones", f"bones must keep their length; {name} is {drift.max():.3f} m off in frame {frame}."
     elif (middle < 0.01).any():
         yield "bones", f"bones must have a length; {SMPL22.joints[int(middle.argmin()) + 1]} has {middle.min():.3f} m."
     if len(joints) > 1:
@@ -154,7 +157,7 @@ def check_clip(folder: Path, clip: str, supported: bool = False) -> list[Finding
             continue
         bad = np.logical_not(np.isfinite(array).reshape(len(array), -1).all(axis=1))
         if bad.any():
-            add("nan", f"{room} has NaN or infinity in {bad.sum()} of {len(bad)} frames, first in frame {bad.argmax()}.")
+            add("nan", f"{room} has NaN or infinity in {bad.sum()} of {len(bad)} frames, first in {bad.argmax()}.")
             continue
         arrays[room] = array
     if not (folder / "texts" / f"{clip}.txt").is_file():
@@ -163,7 +166,7 @@ def check_clip(folder: Path, clip: str, supported: bool = False) -> list[Finding
         features, joints = arrays["new_joint_vecs"], arrays["new_joints"]
         decoded = np.asarray(hml263_to_joints(features))
         if len(joints) != len(features):
-            add("frames", f"new_joints must have as many frames as new_joint_vecs; got {len(joints)} and {len(features)}.")
+            add("frames", f"new_joints must be as long as new_joint_vecs; got {len(joints)} and {len(features)}.")
         else:
             off = float(np.abs(decoded - joints).max())
             if off > DECODE:
@@ -184,8 +187,8 @@ def _check_many(folder: Path, clips: list[str], supported: frozenset[str]) -> li
 def verify(folder: str | Path, workers: int = 2) -> list[Finding]:
     """Everything that is wrong with a dataset folder, clip by clip.
 
-    Clips that ``dataset.json`` lists under ``supported`` (on playground equipment, chairs, stairs) may keep their feet off
-    the floor; nothing else is forgiven.
+    Clips that ``dataset.json`` lists under ``supported`` (on playground equipment, chairs, stairs) may keep their feet
+    off the floor; nothing else is forgiven.
 
     Args:
         folder: a HumanML3D folder.
@@ -201,8 +204,8 @@ def verify(folder: str | Path, workers: int = 2) -> list[Finding]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"the dataset must be a folder; {folder} does not exist. Check the path.")
-    lists = [path for path in (folder / f"{split}.txt" for split in ("train", "val", "test", "short")) if path.is_file()]
-    clips = sorted({name for path in lists for name in path.read_text(encoding="utf-8").split()})
+    lists = (folder / f"{split}.txt" for split in ("train", "val", "test", "short"))
+    clips = sorted({clip for path in lists if path.is_file() for clip in path.read_text(encoding="utf-8").split()})
     if not clips:
         raise ValueError(f"{folder} must have train.txt, val.txt or test.txt with clip names; found none.")
     about = folder / "dataset.json"

@@ -11,9 +11,9 @@ _CLASSES: dict[str, str] = {
     "your our",
     "PRON": "he she it they him them himself herself itself themselves someone somebody anyone something everything "
     "who which what i you we me us one ones other others",
-    "ADP": "in on at to of with by for from into onto over under through across around along behind before after between "
-    "against off out up down toward towards upon within without above below beneath beside near past about during until "
-    "like as",
+    "ADP": "in on at to of with by for from into onto over under through across around along behind before after "
+    "between against off out up down toward towards upon within without above below beneath beside near past about "
+    "during until like as",
     "CCONJ": "and or but nor yet",
     "SCONJ": "while when if because although though whereas once since than so",
     "AUX": "is are was were be been being am do does did has have had can could will would may might must shall should",
@@ -32,10 +32,11 @@ _CLASSES: dict[str, str] = {
     "place places take takes move moves swing swings dance dances stretch stretches reach reaches climb climbs crawl "
     "crawls lie lies lay lays get gets go goes come comes start starts stop stops begin begins make makes hold holds "
     "push pushes pull pulls stumble stumbles limp limps march marches stride strides pace paces stroll strolls shake "
-    "shakes rotate rotates lean leans look looks keep keeps perform performs appear appears seem seems balance balances "
-    "dribble dribbles bounce bounces duck ducks dodge dodges roll rolls fall falls sway sways clap claps touch touches "
-    "pretend pretends act acts tiptoe tiptoes sneak sneaks carry carries drop drops open opens close closes bow bows "
-    "swim swims box boxes fight fights try tries use uses return returns continue continues rise rises face faces",
+    "shakes rotate rotates lean leans look looks keep keeps perform performs appear appears seem seems balance "
+    "balances dribble dribbles bounce bounces duck ducks dodge dodges roll rolls fall falls sway sways clap claps "
+    "touch touches pretend pretends act acts tiptoe tiptoes sneak sneaks carry carries drop drops open opens close "
+    "closes bow bows swim swims box boxes fight fights try tries use uses return returns continue continues rise rises "
+    "face faces",
 }
 _TAGS = {word: tag for tag, words in reversed(_CLASSES.items()) for word in words.split()}
 
@@ -78,7 +79,9 @@ _SIDES = re.compile(
     r"|\b((?:counter|anti)[- ]?)?clockwise\b",
     re.IGNORECASE,
 )
-_NOT_A_SIDE = re.compile(r"(?:right (?:away|angles?|after|before|now|here|there)|(?:all|just|up) right)\b", re.IGNORECASE)
+_NOT_A_SIDE = re.compile(
+    r"\b(?:right (?:away|angles?|after|before|now|here|there)|(?:all|just|up) right)\b", re.IGNORECASE
+)
 
 
 def _like(word: str, model: str) -> str:

@@ -60,7 +60,8 @@ def parse_asf(text: str, name: str = "ASF") -> Acclaim:
     Raises:
         ValueError: a section is absent or a line cannot be read.
     """
-    section, bone = "", {}
+    section = ""
+    bone: dict[str, list[str]] = {}
     units: dict[str, str] = {}
     root: dict[str, list[str]] = {}
     bones: dict[str, dict[str, list[str]]] = {}
@@ -89,13 +90,17 @@ def parse_asf(text: str, name: str = "ASF") -> Acclaim:
             children.setdefault(words[0], []).extend(words[1:])
     absent = [s for s, found in (("root", root), ("bonedata", bones), ("hierarchy", children)) if not found]
     if absent:
-        raise ValueError(f"{name}: an ASF file must have :root, :bonedata and :hierarchy; :{', :'.join(absent)} is absent.")
+        raise ValueError(
+            f"{name}: an ASF file must have :root, :bonedata and :hierarchy; :{', :'.join(absent)} is absent."
+        )
 
-    names, parents, offsets, axes, dofs = ["root"], [-1], [np.zeros(3)], [], [()]
+    names, parents, offsets = ["root"], [-1], [np.zeros(3)]
+    axes: list[np.ndarray] = []
+    dofs: list[tuple[str, ...]] = []
     try:
         axis_order = root.get("axis", ["XYZ"])[0].upper()
         axes.append(_axes([float(v) for v in root.get("orientation", ["0"] * 3)], axis_order))
-        dofs[0] = tuple(v.lower() for v in root.get("order", ["TX", "TY", "TZ", "RX", "RY", "RZ"]))
+        dofs.append(tuple(v.lower() for v in root.get("order", ["TX", "TY", "TZ", "RX", "RY", "RZ"])))
         position = np.array([float(v) for v in root.get("position", ["0"] * 3)])
         length = float(units.get("length", "1"))
         tips: dict[str, np.ndarray] = {"root": np.zeros(3)}
@@ -119,7 +124,10 @@ def parse_asf(text: str, name: str = "ASF") -> Acclaim:
                 axes.append(np.eye(3))
                 dofs.append(())
     except (KeyError, ValueError, IndexError) as exc:
-        raise ValueError(f"{name}: a bone's direction, length, axis or dof cannot be read ({exc}). The file is damaged.") from exc
+        raise ValueError(
+            f"{name}: every bone must have direction, length, axis and dof that can be read; got {exc}. "
+            "The file is damaged."
+        ) from exc
     lost = sorted(set(bones) - set(names))
     if lost:
         raise ValueError(f"{name}: every bone must hang in :hierarchy; absent there: {', '.join(lost)}.")
@@ -140,7 +148,7 @@ def parse_amc(text: str, columns: tuple[str, ...], name: str = "AMC") -> np.ndar
         name: what error messages call the file.
 
     Returns:
-        ``(T, C)`` numbers in the order of ``columns``, in the file's units; a bone that the file leaves out stands at 0.
+        ``(T, C)`` numbers in the order of ``columns``, in the file's units; a bone that the file leaves out is at 0.
 
     Raises:
         ValueError: no frames, a bone that the skeleton lacks, or a frame unlike the first.
@@ -189,8 +197,8 @@ def local_rotations(skeleton: Acclaim, channels: np.ndarray) -> tuple[np.ndarray
         channels: ``(T, C)`` numbers in the order of ``skeleton.columns``.
 
     Returns:
-        ``(T, J, 3, 3)`` rotations relative to the parent, identity in the rest pose, and ``(T, 3)`` root positions in the
-        file's unit.
+        ``(T, J, 3, 3)`` rotations relative to the parent, identity in the rest pose, and ``(T, 3)`` root positions in
+        the file's unit.
 
     Raises:
         ValueError: the number of channels is not the skeleton's.
