@@ -12,19 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from hftrainer.cli.outputs import check_folder
-from hftrainer.cli.parser import Done, Parser, RequestError, near
+from hftrainer.cli.parser import Done, Parser, RequestError, near, whole
 from hftrainer.cli.progress import Progress
 
-#: what is measured -> (module, function that takes nothing and returns JSON values)
-BENCHES = {
-    "motion": ("hftrainer.bench", "motion_speed"),
-    "rendering": ("hftrainer.rendering.speed", "rendering_speed"),
+#: what is measured -> (module, function that returns JSON values, options that it takes)
+BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "motion": ("hftrainer.bench", "motion_speed", ()),
+    "rendering": ("hftrainer.rendering.speed", "rendering_speed", ()),
+    "quality": ("hftrainer.quality", "model_quality", ("model", "data", "seeds")),
 }
 
 
 def arguments(parser: Parser) -> None:
     """What ``hftrainer bench`` takes."""
     parser.add_argument("what", metavar="WHAT", help=", ".join(BENCHES))
+    parser.flag("--model", metavar="NAME|FOLDER|REPO", help="quality: which model; the built-in one by default")
+    parser.flag("--data", metavar="DIR", help="quality: dataset folder (default data/mocap)")
+    parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5)")
     parser.flag("-o", "--output", metavar="FILE.json", help="keep the result, for example in results/")
 
 
@@ -48,9 +52,15 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         raise RequestError(f"there is no bench {args.what!r}. {near(args.what, BENCHES)}")
     if args.output:
         check_folder(Path(args.output).parent)
+    module, function, options = BENCHES[args.what]
+    asked = {name: getattr(args, name) for name in ("model", "data", "seeds") if getattr(args, name) is not None}
+    for name in asked:
+        if name not in options:
+            raise RequestError(f"bench {args.what} takes no --{name}; it must be left out.")
+    if args.what == "quality":
+        asked["say"] = progress
     progress(f"measuring {args.what}")
-    module, function = BENCHES[args.what]
-    report = getattr(import_module(module), function)()
+    report = getattr(import_module(module), function)(**asked)
     text = json.dumps(report, indent=2, ensure_ascii=False)
     if args.output:
         Path(args.output).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,127 @@
+"""How good a MotionGPT artifact is: what its tokens keep of a motion, and whether it does what it is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hftrainer.data.humanml3d import HumanML3D
+from hftrainer.errors import GenerationError
+from hftrainer.evaluation.behaviour import BEHAVIOURS, score
+from hftrainer.motion.clip import Motion
+from hftrainer.motion.representation.hml263 import hml263_to_joints
+from hftrainer.pipelines.motiongpt import MotionGPTPipeline
+
+#: The bars of the built-in model: millimetres, shares.
+BARS = {"train": 55.0, "held_out": 90.0, "codes_used": 0.6, "hold": 0.8, "others": 0.3}
+
+
+def root_aligned_error(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Mean joint distance of each frame after the roots are laid upon each other.
+
+    Args:
+        one, other: ``(T, J, 3)`` joints, joint 0 the root.
+
+    Returns:
+        ``(T,)`` in the unit of the joints.
+    """
+    return np.linalg.norm((one - one[:, :1]) - (other - other[:, :1]), axis=-1).mean(-1)
+
+
+def reconstruction(pipe: MotionGPTPipeline, dataset: HumanML3D, split: str) -> dict[str, Any]:
+    """MPJPE of every clip of a split, encoded to tokens and decoded again, whole clips, root-aligned, in millimetres.
+
+    The mean is over frames, as MotionGPT's metric takes it; the codes that were used are listed by number.
+    """
+    bundle = pipe.bundle
+    errors: list[np.ndarray] = []
+    used: set[int] = set()
+    names = dataset.ids(split)
+    for name in names:
+        motion = dataset.clip(name).motion
+        codes = bundle.tokenize(motion)
+        used |= set(codes)
+        decoded = bundle.detokenize(codes)
+        joints, back = (hml263_to_joints(m.data[: len(decoded)]) for m in (motion, decoded))
+        errors.append(root_aligned_error(joints, back) * 1000)
+    frames = np.concatenate(errors)
+    return {
+        "split": split, "clips": len(names), "frames": len(frames), "mpjpe_mm": round(float(frames.mean()), 2),
+        "median_clip_mm": round(float(np.median([e.mean() for e in errors])), 2), "codes": sorted(used),
+    }  # fmt: skip
+
+
+def behaviours(
+    pipe: MotionGPTPipeline, seeds: Sequence[int], say: Callable[[str], None] | None = None
+) -> tuple[dict[str, Any], dict[str, list[Motion | None]]]:
+    """The behaviour table of a pipeline and the motions behind it; a failed generation counts as failed."""
+    motions: dict[str, list[Motion | None]] = {}
+    for i, behaviour in enumerate(BEHAVIOURS):
+        if say:
+            say(f"prompt {i + 1} of {len(BEHAVIOURS)}")
+        frames = None if behaviour.seconds is None else [round(behaviour.seconds * pipe.bundle.statistics.spec.fps)]
+        row: list[Motion | None] = []
+        for seed in seeds:
+            try:
+                row += pipe([behaviour.prompt], frames, seed=seed)
+            except GenerationError:
+                row.append(None)
+        motions[behaviour.prompt] = row
+    return score(motions, seeds=len(seeds)), motions
+
+
+def model_quality(
+    model: str | None = None, data: str = "data/mocap", seeds: int = 5, say: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Everything that the bars of the built-in model ask for.
+
+    Args:
+        model: artifact; ``None`` is the built-in one.
+        data: dataset folder with train, val and test splits.
+        seeds: motions per prompt, seeds 0, 1, …
+        say: gets a line of progress.
+
+    Returns:
+        JSON values: reconstruction of train, val and test, codes in use, the behaviour table; parts with a bar have
+        ``bar`` and ``holds``.
+    """
+    started = time.monotonic()
+    pipe = MotionGPTPipeline.from_pretrained(model)
+    dataset = HumanML3D(Path(data))
+    parts = {}
+    for split in ("train", "val", "test"):
+        if say:
+            say(f"reconstructing {split}")
+        parts[split] = reconstruction(pipe, dataset, split)
+    used = set().union(*(set(part.pop("codes")) for part in parts.values()))
+    held = [parts["val"], parts["test"]]
+    held_out = sum(p["mpjpe_mm"] * p["frames"] for p in held) / sum(p["frames"] for p in held)
+    share = len(used) / pipe.bundle.motion_tokenizer.config.codes
+    result, _ = behaviours(pipe, range(seeds), say)
+    return {
+        "model": pipe.bundle.about.get("name", "motiongpt"),
+        "model_hash": pipe.bundle.hash,
+        "motion_tokenizer": asdict(pipe.bundle.motion_tokenizer.config),
+        "dataset": {"name": dataset.name, "hash": dataset.hash},
+        "reconstruction": {
+            **parts,
+            "train_mm": _bar(parts["train"]["mpjpe_mm"], BARS["train"], below=True),
+            "held_out_mm": _bar(round(held_out, 2), BARS["held_out"], below=True),
+            "codes_used": _bar(round(share, 4), BARS["codes_used"]),
+        },
+        "behaviour": {
+            "hold_rate": _bar(result["hold"]["rate"], BARS["hold"]),
+            "others_rate": _bar(result["others"]["rate"], BARS["others"], below=True),
+            **result,
+        },
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _bar(value: float, bar: float, below: bool = False) -> dict[str, Any]:
+    return {"value": value, "bar": bar, "holds": value <= bar if below else value >= bar}
