@@ -203,7 +203,7 @@ def windows_of(listing: Listing, rows: int, wording: Wording) -> list[Window]:
             for text in span.texts:
                 sentences, anywhere = wording.labels.get((listing.source, _label(text)), ((), True))
                 for cut in said:
-                    if single or anywhere:
+                    if anywhere or (single and cut == cuts[0]):
                         say(cut, [text], span.origin, None)
                         say(cut, sentences, _PROJECT, None)
     found = []
