@@ -46,7 +46,7 @@ def test_tokens():
 
 @pytest.mark.parametrize(
     ("word", "tag"),
-    zip("the she slowly jumping with and knee".split(), "DET PRON ADV VERB ADP CCONJ NOUN".split(), strict=True),
+    list(zip("the she slowly jumping with and knee".split(), "DET PRON ADV VERB ADP CCONJ NOUN".split(), strict=True)),
 )
 def test_parts_of_speech(word, tag):
     assert part_of_speech(word) == tag
