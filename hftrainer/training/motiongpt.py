@@ -321,6 +321,7 @@ class LanguageTask:
         self.start, self.end, self.mask = self.first + codes, self.first + codes + 1, self.first + codes + 2
         self.weights = self._weights(self.clips)
         self._ids: dict[str, list[int]] = {}
+        self._groups: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     def _weights(self, clips: Sequence[TokenClip]) -> np.ndarray:
         actions = [c.action for c in clips]
@@ -338,12 +339,10 @@ class LanguageTask:
         return [self.start, *(self.first + c for c in codes), self.end]
 
     def sample(
-        self, rng: np.random.Generator, clips: Sequence[TokenClip], weights: np.ndarray
+        self, rng: np.random.Generator, task: str, clips: Sequence[TokenClip], weights: np.ndarray
     ) -> tuple[list[int], list[int]]:
         """One prompt and its answer, as token ids."""
         s = self.settings
-        tasks = list(s.tasks)
-        task = tasks[int(rng.choice(len(tasks), p=_share(np.array([s.tasks[t] for t in tasks]))))]
         clip = clips[int(rng.choice(len(clips), p=weights))]
         codes, caption = _pick(rng, clip.codes), _pick(rng, clip.captions)
         if task == "t2m" and rng.random() < s.joined:
@@ -379,30 +378,49 @@ class LanguageTask:
         return [*self.ids(before), *(row if found else ()), *self.ids(after), END]
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Prompts and answers, ``(B, L)`` and ``(B, M)``."""
-        rng = np.random.default_rng((self.seed, step))
-        return self._rows(rng, self.clips, self.weights, self.settings.rows)
+        """Prompts and answers, ``(B, L)`` and ``(B, M)``; answers are all motion or all text, and of similar length."""
+        group, place = divmod(step, _GROUP)
+        if group not in self._groups:
+            rng = np.random.default_rng((self.seed, group))
+            self._groups = {group: self._rows(rng, self.clips, self.weights)}
+        return self._groups[group][place]
 
     def _rows(
-        self, rng: np.random.Generator, clips: Sequence[TokenClip], weights: np.ndarray, rows: int
-    ) -> tuple[Tensor, Tensor]:
-        pairs = [self.sample(rng, clips, weights) for _ in range(rows)]
-        return pad([p for p, _ in pairs]), pad([a for _, a in pairs])
+        self, rng: np.random.Generator, clips: Sequence[TokenClip], weights: np.ndarray
+    ) -> list[tuple[Tensor, Tensor]]:
+        """``_GROUP`` batches: text answers apart, the others sorted by length, then shuffled."""
+        s, rows = self.settings, self.settings.rows
+        share = s.tasks.get("m2t", 0.0) / sum(s.tasks.values())
+        told = int(rng.binomial(_GROUP, share))
+        tasks = [t for t in s.tasks if t != "m2t"]
+        chance = _share(np.array([s.tasks[t] for t in tasks]))
+        chosen = [tasks[int(i)] for i in rng.choice(len(tasks), (_GROUP - told) * rows, p=chance)]
+        pairs = [self.sample(rng, task, clips, weights) for task in chosen]
+        pairs.sort(key=lambda pair: len(pair[1]))
+        pairs += [self.sample(rng, "m2t", clips, weights) for _ in range(told * rows)]
+        batches = [pairs[i : i + rows] for i in range(0, len(pairs), rows)]
+        order = rng.permutation(len(batches))
+        return [(pad([p for p, _ in batches[i]]), pad([a for _, a in batches[i]])) for i in order]
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean cross-entropy of the answers' tokens; its share of right guesses."""
         prompts, answers = batch
+        if bool((answers[:, 0] == self.start).all()):
+            loss, right = self.network.motion_loss(prompts, answers)
+            return loss, {"accuracy": right}
         logits = self.network(prompts, answers).float()
         loss = F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=0)
-        real = answers != 0
-        right = (logits.detach().argmax(-1) == answers)[real].float().mean()
-        return loss, {"accuracy": right}
+        return loss, {}
 
     def validate(self) -> dict[str, float]:
-        """Loss on held-out clips."""
-        rng = np.random.default_rng(self.seed)
-        batches = [self._rows(rng, self.held_out, self._weights(self.held_out), self.settings.rows) for _ in range(4)]
-        return {"loss_held_out": float(np.mean([float(self.loss(b)[0]) for b in batches]))}
+        """Loss of motion answers on held-out clips."""
+        batches = self._rows(np.random.default_rng(self.seed), self.held_out, self._weights(self.held_out))
+        motion = [batch for batch in batches if int(batch[1][0, 0]) == self.start]
+        return {"loss_held_out": float(np.mean([float(self.loss(b)[0]) for b in motion]))}
+
+
+#: Steps whose samples are drawn together and sorted by length, so that little padding is computed.
+_GROUP = 8
 
 
 def _pick(rng: np.random.Generator, items: Sequence[Any]) -> Any:

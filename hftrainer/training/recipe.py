@@ -38,7 +38,10 @@ from hftrainer.training.motiongpt import (
 )
 
 _COMMON = ("kind", "about", "data", "network", "settings", "schedule")
-_FIELDS = {"motiongpt-tokenizer": _COMMON, "motiongpt-language": (*_COMMON, "tokenizer", "words", "start")}
+_FIELDS = {
+    "motiongpt-tokenizer": (*_COMMON, "start"),
+    "motiongpt-language": (*_COMMON, "tokenizer", "words", "start"),
+}
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -129,7 +132,15 @@ def _train_tokenizer(
     config = read_config(TokenizerConfig, recipe.get("network", {}), "network")
     settings = read_config(TokenizerSettings, recipe.get("settings", {}), "settings")
     statistics = Statistics(dataset.mean, dataset.std, "hml263")
-    network = MotionTokenizer(config)
+    network, earlier = MotionTokenizer(config), []
+    if "start" in recipe:
+        before, _, about = load_tokenizer(recipe["start"])
+        if before.config != config:
+            raise ArtifactError(
+                f"{recipe['start']} must have the network of this recipe; its motion tokenizer differs."
+            )
+        network.load_state_dict(before.state_dict())
+        earlier = about["stages"]
     shortest = config.frames_per_token * 2
     held_out, clips = (
         [c.motion.data for c in _clips(dataset, split) if len(c.motion) >= shortest] for split in ("val", "train")
@@ -139,7 +150,7 @@ def _train_tokenizer(
     with written_folder(out / "artifact") as folder:
         save_weights(network, folder / "motion_tokenizer.safetensors")
         statistics.save(folder)
-        about = {"recipe": dict(record), "seconds": _seconds(out)}
+        about = {"stages": [*earlier, {"recipe": dict(record), "seconds": _seconds(out)}]}
         write_json(folder / "motion_tokenizer.json", {"motion_tokenizer": asdict(config), "about": about})
 
 

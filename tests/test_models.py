@@ -1,0 +1,230 @@
+"""Networks and artifacts: laws of the quantiser and of the language model, save and load, every refusal."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hftrainer.errors import ArtifactError
+from hftrainer.models.artifact import load_weights, resolve, written_folder
+from hftrainer.models.motion.motiongpt import official
+from hftrainer.models.motion.motiongpt.bundle import FILES, MotionGPTBundle, Statistics
+from hftrainer.models.motion.motiongpt.network import (
+    LanguageModel,
+    LanguageModelConfig,
+    MotionTokenizer,
+    TokenizerConfig,
+)
+from hftrainer.models.quantize import EMAQuantizer, tile
+from hftrainer.models.text import Words, foreign_letters, unknown_words
+from tests import tiny
+
+
+def test_every_code_quantises_to_itself():
+    quantizer = EMAQuantizer(32, 6).eval()
+    quantizer.codebook.copy_(torch.randn(32, 6))
+    assert torch.equal(quantizer.assign(quantizer.codebook), torch.arange(32))
+
+
+def test_codes_that_nobody_uses_are_reset_to_the_data():
+    torch.manual_seed(0)
+    quantizer = EMAQuantizer(4, 2, decay=0.5).train()
+    quantizer(torch.randn(8, 2))
+    for _ in range(20):
+        quantizer(torch.full((8, 2), 7.0) + torch.randn(8, 2) * 0.01)
+    assert (quantizer.codebook - 7).abs().max() < 0.1
+
+
+def test_tile_keeps_enough_rows_and_repeats_too_few():
+    rows = torch.randn(5, 3)
+    assert tile(rows, 5) is rows
+    assert tile(rows, 12).shape == (15, 3)
+    assert (tile(rows, 12)[:5] - rows).abs().max() < 0.1
+
+
+def test_quantiser_passes_the_gradient_straight_through():
+    quantizer = EMAQuantizer(8, 4).eval()
+    quantizer.codebook.normal_()
+    rows = torch.randn(6, 4, requires_grad=True)
+    quantized, _, _ = quantizer(rows)
+    quantized.sum().backward()
+    assert torch.equal(rows.grad, torch.ones_like(rows))
+
+
+@pytest.mark.parametrize("frames", [8, 40, 61, 64])
+def test_lengths_of_tokens_and_frames(frames):
+    net = MotionTokenizer(TokenizerConfig(codes=8, code_width=8, width=8, depth=1)).eval()
+    tokens = net.encode(torch.zeros(1, frames, 263))
+    assert tokens.shape == (1, frames // 2 // 2)
+    assert net.decode(tokens).shape == (1, 4 * tokens.shape[1], 263)
+
+
+def language(**changes) -> LanguageModel:
+    torch.manual_seed(1)
+    settings = dict(vocabulary=40, motion_tokens=10, width=16, heads=2, head_width=8, feedforward=32)
+    return LanguageModel(LanguageModelConfig(**{**settings, "encoder_layers": 2, "decoder_layers": 2, **changes})).eval()
+
+
+def test_cached_decoding_equals_teacher_forcing():
+    net, prompt = language(), torch.tensor([[5, 6, 7, 1]])
+    answer = torch.tensor([[33, 31, 32, 35, 36, 1]])
+    whole = net(prompt, answer)
+    states, mask = net.encode(prompt)
+    memories, past, token = net.memories(states), None, torch.tensor([[0]])
+    for i in range(answer.shape[1]):
+        hidden, past = net.decode(token, memories, mask, past)
+        assert torch.allclose(net.logits(hidden[:, 0]), whole[:, i], atol=1e-5)
+        token = answer[:, i : i + 1]
+
+
+def test_padding_never_changes_a_real_token():
+    net, answer = language(), torch.tensor([[33, 31, 1]])
+    short = net(torch.tensor([[5, 6, 1]]), answer)
+    padded = net(torch.tensor([[5, 6, 1, 0, 0, 0]]), answer)
+    assert torch.allclose(short, padded, atol=1e-5)
+
+
+def test_the_future_is_not_seen():
+    net, prompt = language(), torch.tensor([[5, 6, 1]])
+    one, other = net(prompt, torch.tensor([[33, 31, 32, 1]])), net(prompt, torch.tensor([[33, 31, 38, 1]]))
+    assert torch.allclose(one[:, :3], other[:, :3], atol=1e-6)
+    assert not torch.allclose(one[:, 3], other[:, 3], atol=1e-3)
+
+
+@pytest.mark.parametrize("word_width", [None, 6])
+def test_motion_loss_is_the_loss_over_motion_and_end(word_width):
+    net = language(word_width=word_width)
+    prompt, answer = torch.tensor([[5, 6, 1], [7, 1, 0]]), torch.tensor([[33, 31, 32, 1], [39, 1, 0, 0]])
+    scores = net(prompt, answer)
+    scores[..., [0, *range(2, 30)]] = -torch.inf
+    full = torch.nn.functional.cross_entropy(scores.flatten(0, 1), answer.flatten(), ignore_index=0)
+    assert torch.allclose(net.motion_loss(prompt, answer)[0], full, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (dict(width=40, norm="group"), "multiple of 32"),
+        (dict(codes=0), "codes must be at least 1"),
+        (dict(activation="tanh"), "relu, silu, gelu"),
+        (dict(norm="None"), "norm must be"),
+    ],
+)
+def test_impossible_tokenizers_are_refused(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        TokenizerConfig(**wrong)
+
+
+def test_key_tables_name_every_parameter_once():
+    for norm in (None, "layer", "group", "batch"):
+        config = TokenizerConfig(codes=8, code_width=8, width=32, depth=2, down=2, norm=norm)
+        keys = official.tokenizer_keys(config)
+        ours = set(MotionTokenizer(config).state_dict()) - {f"quantizer.{n}" for n in ("code_sum", "code_count", "started")}
+        assert set(keys) == ours and len(set(keys.values())) == len(keys)
+    net = language()
+    keys = official.language_model_keys(net.config)
+    assert set(keys) == set(net.state_dict()) and len(set(keys.values())) == len(keys)
+    with pytest.raises(ArtifactError, match="lm_head.weight"):
+        official.rename({}, keys)
+
+
+def test_saved_and_loaded_is_the_same_to_the_bit_after_a_training_step(tmp_path):
+    made = tiny.bundle()
+    optimizer = torch.optim.SGD(made.language_model.parameters(), 0.1)
+    made.language_model.motion_loss(torch.tensor([[5, 1]]), torch.tensor([[made.start, made.end, 1]]))[0].backward()
+    optimizer.step()
+    made.save_pretrained(tmp_path / "artifact")
+    back = MotionGPTBundle.from_pretrained(tmp_path / "artifact")
+    assert back.hash == made.hash != "unsaved"
+    for name in ("motion_tokenizer", "language_model"):
+        ours, theirs = (getattr(b, name).state_dict() for b in (made, back))
+        for key, value in ours.items():
+            if key.split(".")[-1] not in ("code_sum", "code_count", "started"):
+                assert torch.equal(value, theirs[key]), key
+    assert torch.equal(made.statistics.mean, back.statistics.mean)
+    assert back.text.encode("a person walks").ids == made.text.encode("a person walks").ids
+    assert sorted(p.name for p in (tmp_path / "artifact").iterdir()) == sorted(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_missing_file_is_named(tmp_path, name):
+    tiny.bundle().save_pretrained(tmp_path / "artifact")
+    (tmp_path / "artifact" / name).unlink()
+    with pytest.raises(ArtifactError, match=name):
+        MotionGPTBundle.from_pretrained(tmp_path / "artifact")
+
+
+def test_all_wrong_weights_come_in_one_message(tmp_path):
+    net = MotionTokenizer(TokenizerConfig(codes=8, code_width=8, width=8, depth=1))
+    state = net.state_dict()
+    state["encoder.enter.odd"] = state.pop("encoder.enter.weight")
+    state["decoder.leave.bias"] = torch.zeros(7)
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(ArtifactError) as error:
+        load_weights(net, tmp_path / "w.safetensors")
+    for part in ("missing encoder.enter.weight", "unexpected encoder.enter.odd", "decoder.leave.bias is (7,)"):
+        assert part in str(error.value)
+    (tmp_path / "w.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(ArtifactError, match="must be a safetensors file"):
+        load_weights(net, tmp_path / "w.safetensors")
+
+
+def test_an_unknown_field_is_refused_by_name(tmp_path):
+    tiny.bundle().save_pretrained(tmp_path / "artifact")
+    index = json.loads((tmp_path / "artifact" / "model_index.json").read_text())
+    index["motion_tokenizer"]["colour"] = 3
+    (tmp_path / "artifact" / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ArtifactError, match="colour"):
+        MotionGPTBundle.from_pretrained(tmp_path / "artifact")
+
+
+def test_half_precision_halves_the_file_and_loads(tmp_path):
+    made = tiny.bundle()
+    made.save_pretrained(tmp_path / "half", torch.float16)
+    weights = load_file(tmp_path / "half" / "language_model.safetensors")
+    assert {str(v.dtype) for v in weights.values()} == {"torch.float16"}
+    assert next(MotionGPTBundle.from_pretrained(tmp_path / "half").language_model.parameters()).dtype == torch.float32
+
+
+def test_names_that_are_no_model_are_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="built-in name"):
+        resolve("no-such-model", "motiongpt-mini")
+    with pytest.raises(ArtifactError, match="owner/name"):
+        resolve(tmp_path / "gone", "motiongpt-mini")
+
+
+def test_a_failed_write_leaves_the_old_folder(tmp_path):
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact" / "old").write_text("kept")
+    with pytest.raises(RuntimeError), written_folder(tmp_path / "artifact") as folder:
+        (folder / "new").write_text("half")
+        raise RuntimeError
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["old"]
+
+
+def test_statistics_of_another_width_or_with_zeros_are_refused():
+    with pytest.raises(ArtifactError, match=r"\(263,\)"):
+        Statistics(np.zeros(251), np.ones(251), "hml263")
+    with pytest.raises(ArtifactError, match="above 0"):
+        Statistics(np.zeros(263), np.zeros(263), "hml263")
+
+
+def test_words_keep_motion_tokens_and_know_what_they_do_not_know(tmp_path):
+    words = tiny.words()
+    tokenizer = words.with_motion(16)
+    first = words.tokenizer.get_vocab_size()
+    ids = tokenizer.encode("A person's <motion_id_3><motion_id_18>, WALKS!", add_special_tokens=False).ids
+    assert ids[2:4] == [first + 3, first + 18]
+    assert [tokenizer.id_to_token(i) for i in ids] == ["a", "person", "<motion_id_3>", "<motion_id_18>", "walks"]
+    assert unknown_words(tokenizer, "a zebra walks") == ["zebra"]
+    assert foreign_letters("a 人 walks in Zürich") == "人"
+    words.save(tmp_path)
+    back = Words.load(tmp_path)
+    assert np.array_equal(back.vectors, words.vectors)
+    shutil.copy(tmp_path / "tokenizer.json", tmp_path / "kept")
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ArtifactError, match="tokenizer.json"):
+        Words.load(tmp_path)

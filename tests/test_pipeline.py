@@ -1,0 +1,119 @@
+"""The MotionGPT pipeline on a tiny real bundle: seeds, batches, lengths, and each refusal."""
+
+import numpy as np
+import pytest
+import torch
+
+from hftrainer.errors import ArtifactError, GenerationError
+from hftrainer.motion.clip import Motion
+from hftrainer.pipelines.motiongpt import MotionGPTPipeline, _draw
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def pipe() -> MotionGPTPipeline:
+    return MotionGPTPipeline(tiny.bundle())
+
+
+def test_same_seed_same_motion_alone_or_in_a_batch(pipe):
+    alone = pipe(["a person runs"], [32], seed=7)[0]
+    among = pipe(["a person walks forward", "a person runs", "jumps"], [40, 32, 64], seed=7)[1]
+    assert np.array_equal(alone.data, among.data)
+    third = pipe(["a person runs"], [32], seed=5, samples=3)[2]
+    assert np.array_equal(alone.data, third.data)
+
+
+def test_another_seed_or_prompt_gives_another_motion(pipe):
+    base = pipe(["a person runs"], [64], seed=0)[0]
+    assert not np.array_equal(base.data, pipe(["a person runs"], [64], seed=1)[0].data)
+    assert not np.array_equal(base.data, pipe(["jumps then walks left"], [64], seed=0)[0].data)
+
+
+@pytest.mark.parametrize("frames", [8, 9, 10, 11, 63, 64])
+def test_exactly_the_frames_that_were_asked_for(pipe, frames):
+    motion = pipe(["a person walks"], [frames])[0]
+    assert motion.data.shape == (frames, 263) and motion.fps == 20 and motion.representation.name == "hml263"
+
+
+def test_without_a_length_the_model_decides_within_its_range(pipe):
+    lengths = {len(pipe(["a person walks"], seed=seed)[0]) for seed in range(8)}
+    assert len(lengths) > 1 and all(n % 4 == 0 and 0 < n <= 64 for n in lengths)
+
+
+def test_the_cards_verb_gives_plain_arrays(pipe):
+    arrays = pipe.infer_t2m(["a person walks", "runs"], [16, 24])
+    assert [a.shape for a in arrays] == [(16, 263), (24, 263)] and all(a.dtype == np.float32 for a in arrays)
+    assert np.array_equal(arrays[0], pipe(["a person walks"], [16])[0].data)
+
+
+def test_a_motion_says_where_it_came_from(pipe):
+    about = pipe(["a zebra walks"], [16], seed=3)[0].about
+    assert about["prompt"] == "a zebra walks" and about["seed"] == 3 and about["model"] == "tiny"
+    assert about["unknown_words"] == ["zebra"]
+    assert isinstance(about["tokens"], list) and len(about["tokens"]) == 4
+
+
+def test_guidance_changes_what_is_drawn(pipe):
+    plain, guided = (pipe(["a person runs"], [64], seed=2, guidance=g)[0] for g in (1.0, 4.0))
+    assert not np.array_equal(plain.data, guided.data)
+
+
+def test_a_model_that_says_nothing_is_a_failure_not_a_pose(monkeypatch):
+    silent = MotionGPTPipeline(tiny.bundle())
+    monkeypatch.setattr(silent, "_speak", lambda *_: [])
+    with pytest.raises(GenerationError, match="prompt 0"):
+        silent(["a person walks"])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "frames", "says"),
+    [
+        ([], None, "at least one sentence"),
+        (["a person walks", " "], None, "prompt 1 must be a sentence"),
+        (["一个人走路"], None, "must be English"),
+        (["zebra quagga"], None, "words that the model knows"),
+        (["a <motion_id_3>"], None, "plain text"),
+        (["a person walks"], [4], r"8 to 64 frames \(0.4 to 3.2 s\); got 4. Nearest: 8"),
+        (["a person walks"], [65], "Nearest: 64"),
+        (["a person walks"], [8, 8], "one a prompt"),
+    ],
+)
+def test_refusals(pipe, prompts, frames, says):
+    with pytest.raises(ValueError, match=says):
+        pipe(prompts, frames)
+
+
+def test_one_string_is_not_a_list_of_prompts(pipe):
+    with pytest.raises(TypeError, match="list of sentences"):
+        pipe("a person walks")
+
+
+def test_devices_that_are_not_there_are_refused(tmp_path):
+    tiny.bundle().save_pretrained(tmp_path / "artifact")
+    with pytest.raises(ValueError, match="device"):
+        MotionGPTPipeline.from_pretrained(tmp_path / "artifact", device="abacus")
+    with pytest.raises(ArtifactError):
+        MotionGPTPipeline.from_pretrained(tmp_path / "gone")
+
+
+def test_saved_pipeline_gives_the_same_motion(tmp_path, pipe):
+    pipe.save_pretrained(tmp_path / "artifact")
+    back = MotionGPTPipeline.from_pretrained(tmp_path / "artifact")
+    assert np.array_equal(back(["a person runs"], [32], seed=4)[0].data, pipe(["a person runs"], [32], seed=4)[0].data)
+
+
+def test_drawing_keeps_to_the_likeliest_and_to_their_shares():
+    scores = torch.log(torch.tensor([0.05, 0.6, 0.35]))
+    generator = torch.Generator().manual_seed(0)
+    assert {_draw(scores, 0.5, generator) for _ in range(50)} == {1}
+    counts = np.bincount([_draw(scores, 1.0, generator) for _ in range(3000)], minlength=3) / 3000
+    assert np.abs(counts - [0.05, 0.6, 0.35]).max() < 0.04
+
+
+def test_tokens_there_and_back(pipe):
+    codes = [1, 5, 9, 2, 0]
+    motion = pipe.bundle.detokenize(codes)
+    assert isinstance(motion, Motion) and len(motion) == 20
+    assert len(pipe.bundle.tokenize(motion)) == 5
+    with pytest.raises(ValueError, match="0 to 15"):
+        pipe.bundle.detokenize([16])
