@@ -65,7 +65,9 @@ def test_lengths_of_tokens_and_frames(frames):
 def language(**changes) -> LanguageModel:
     torch.manual_seed(1)
     settings = dict(vocabulary=40, motion_tokens=10, width=16, heads=2, head_width=8, feedforward=32)
-    return LanguageModel(LanguageModelConfig(**{**settings, "encoder_layers": 2, "decoder_layers": 2, **changes})).eval()
+    return LanguageModel(
+        LanguageModelConfig(**{**settings, "encoder_layers": 2, "decoder_layers": 2, **changes})
+    ).eval()
 
 
 def test_cached_decoding_equals_teacher_forcing():
@@ -122,7 +124,9 @@ def test_key_tables_name_every_parameter_once():
     for norm in (None, "layer", "group", "batch"):
         config = TokenizerConfig(codes=8, code_width=8, width=32, depth=2, down=2, norm=norm)
         keys = official.tokenizer_keys(config)
-        ours = set(MotionTokenizer(config).state_dict()) - {f"quantizer.{n}" for n in ("code_sum", "code_count", "started")}
+        ours = set(MotionTokenizer(config).state_dict()) - {
+            f"quantizer.{n}" for n in ("code_sum", "code_count", "started")
+        }
         assert set(keys) == ours and len(set(keys.values())) == len(keys)
     net = language()
     keys = official.language_model_keys(net.config)

@@ -12,7 +12,9 @@ from hftrainer.models.motion.motiongpt.network import (
 )
 from hftrainer.models.text import Words
 
-WORDS = "a person walks forward runs jumps then left right generate motion text with frames seconds predict 40 80".split()
+WORDS = (
+    "a person walks forward runs jumps then left right generate motion text with frames seconds predict 40 80".split()
+)
 
 
 def words() -> Words:

@@ -158,7 +158,7 @@ class TokenizerTask:
             joints = torch.cat(
                 [torch.zeros_like(joints[:, :, :1]), joints - F.pad(pair[..., 3:4], (1, 1))[:, :, None]], 2
             )
-            total += float((joints[0] - joints[1]).norm(dim=-1).mean(-1).sum()) * 1000
+            total += float((joints[0] - joints[1]).detach().norm(dim=-1).mean(-1).sum()) * 1000
             frames += len(clip)
         return total / frames, used
 

@@ -37,10 +37,10 @@ from hftrainer.training.motiongpt import (
     spellings,
 )
 
-_COMMON = ("kind", "about", "data", "network", "settings", "schedule")
+_COMMON = ("kind", "about", "data", "splits", "network", "settings", "schedule", "start")
 _FIELDS = {
-    "motiongpt-tokenizer": (*_COMMON, "start"),
-    "motiongpt-language": (*_COMMON, "tokenizer", "words", "start"),
+    "motiongpt-tokenizer": _COMMON,
+    "motiongpt-language": (*_COMMON, "tokenizer", "words"),
 }
 
 
@@ -111,8 +111,8 @@ def run_recipe(path: str | Path, out: str | Path, overrides: Sequence[str] = (),
     return out / "artifact"
 
 
-def _clips(dataset: HumanML3D, split: str) -> list[Clip]:
-    return [dataset.clip(name) for name in dataset.ids(split)]
+def _clips(dataset: HumanML3D, splits: Sequence[str]) -> list[Clip]:
+    return [dataset.clip(name) for split in splits for name in dataset.ids(split)]
 
 
 def _seconds(out: Path) -> float:
@@ -143,7 +143,8 @@ def _train_tokenizer(
         earlier = about["stages"]
     shortest = config.frames_per_token * 2
     held_out, clips = (
-        [c.motion.data for c in _clips(dataset, split) if len(c.motion) >= shortest] for split in ("val", "train")
+        [c.motion.data for c in _clips(dataset, splits) if len(c.motion) >= shortest]
+        for splits in (("val",), recipe.get("splits", ("train",)))
     )
     task = TokenizerTask(network, statistics, clips, held_out, settings, schedule.seed)
     fit(task, schedule, out, resume)
@@ -202,7 +203,10 @@ def _train_language(
             raise ArtifactError(f"{recipe['start']} must have the network of this recipe; its language model differs.")
         network.load_state_dict(earlier.language_model.state_dict())
         about["stages"] = earlier.about["stages"]
-    clips, held_out = (token_clips(_clips(dataset, split), tokenizer, statistics) for split in ("train", "val"))
+    clips, held_out = (
+        token_clips(_clips(dataset, splits), tokenizer, statistics)
+        for splits in (recipe.get("splits", ("train",)), ("val",))
+    )
     per, fps = tokenizer.config.frames_per_token, statistics.spec.fps
     task = LanguageTask(network, text, clips, held_out, settings, fps=fps, frames_per_token=per, seed=schedule.seed)
     fit(task, schedule, out, resume)

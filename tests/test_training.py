@@ -1,0 +1,265 @@
+"""Training: it learns, it resumes bit for bit, it refuses; stage by stage on a dataset made up for the test."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hftrainer.bench import moving_body
+from hftrainer.errors import ArtifactError
+from hftrainer.models.motion.motiongpt.bundle import Statistics
+from hftrainer.models.motion.motiongpt.network import MotionTokenizer, TokenizerConfig
+from hftrainer.motion.representation.hml263 import hml263_to_joints, joints_to_hml263
+from hftrainer.pipelines.motiongpt import MotionGPTPipeline
+from hftrainer.training.loop import Schedule, fit
+from hftrainer.training.motiongpt import (
+    LanguageSettings,
+    LanguageTask,
+    TokenClip,
+    TokenizerSettings,
+    TokenizerTask,
+    spellings,
+    world_joints,
+)
+from hftrainer.training.recipe import read_recipe, run_recipe
+from tests import tiny
+
+QUIET = dict(say=lambda line: None)
+
+
+def features(frames: int = 97, seed: int = 0) -> np.ndarray:
+    return joints_to_hml263(moving_body(frames, seed))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Four clips in HumanML3D's layout, and word vectors beside them."""
+    folder = tmp_path_factory.mktemp("data") / "made-up"
+    for room in ("new_joint_vecs", "new_joints", "texts"):
+        (folder / room).mkdir(parents=True)
+    names = {
+        "walk": "a person walks forward",
+        "run": "a person runs",
+        "jump": "a person jumps",
+        "left": "a person walks left",
+    }
+    for i, (name, caption) in enumerate(names.items()):
+        x = features(seed=i)
+        np.save(folder / "new_joint_vecs" / f"{name}.npy", x)
+        np.save(folder / "new_joints" / f"{name}.npy", hml263_to_joints(x))
+        tokens = " ".join(f"{w}/NOUN" for w in caption.split())
+        (folder / "texts" / f"{name}.txt").write_text(f"{caption}#{tokens}#0.0#0.0\n")
+    for split, ids in {"train": ["walk", "run", "jump"], "val": ["left"], "test": ["left"], "all": list(names)}.items():
+        (folder / f"{split}.txt").write_text("\n".join(ids) + "\n")
+    whole = np.concatenate([features(seed=i) for i in range(4)])
+    np.save(folder / "Mean.npy", whole.mean(0))
+    np.save(folder / "Std.npy", np.full(263, whole.std()))
+    tiny.words().save(folder.parent / "words")
+    return folder
+
+
+TOKENIZER = """
+kind = "motiongpt-tokenizer"
+data = "{data}"
+[network]
+codes = 16
+code_width = 8
+width = 16
+depth = 1
+[settings]
+frames = 256
+joints = 0.5
+path = 0.1
+[schedule]
+steps = 6
+learning_rate = 1e-3
+log_every = 2
+save_every = 3
+validate_every = 6
+"""
+LANGUAGE = """
+kind = "motiongpt-language"
+data = "{data}"
+tokenizer = "{tokenizer}"
+words = "{words}"
+[network]
+width = 16
+heads = 2
+head_width = 8
+feedforward = 32
+encoder_layers = 1
+decoder_layers = 1
+[settings]
+rows = 4
+stage = "{stage}"
+[schedule]
+steps = 4
+learning_rate = 1e-3
+"""
+
+
+def test_world_joints_agree_with_the_decoder():
+    x = features(120, 3)
+    relative, path = world_joints(torch.from_numpy(x.copy())[None].double())
+    joints = hml263_to_joints(x)
+    assert np.abs(path[0].numpy() - joints[:, 0, [0, 2]]).max() < 1e-4
+    ground = joints[:, 1:] - joints[:, :1] * [1, 0, 1]
+    assert np.abs(relative[0].numpy() - ground).max() < 1e-4
+
+
+def test_one_clip_is_overfitted(tmp_path):
+    torch.manual_seed(0)
+    clip = features(65)
+    statistics = Statistics(clip.mean(0), np.maximum(clip.std(0), 0.02), "hml263")
+    net = MotionTokenizer(TokenizerConfig(codes=32, code_width=16, width=32, depth=1))
+    task = TokenizerTask(net, statistics, [clip], [clip], TokenizerSettings(frames=256, joints=1.0), seed=0)
+    before = task.validate()["mpjpe_held_out"]
+    fit(task, Schedule(150, 3e-3, warmup=10, log_every=150), tmp_path, **QUIET)
+    assert task.validate()["mpjpe_held_out"] < before / 3
+
+
+def test_a_language_model_learns_two_sentences(tmp_path):
+    bundle = tiny.bundle()
+    clips = [
+        TokenClip(((1, 2, 3, 4, 5),), ("a person walks",), "walk"),
+        TokenClip(((9, 8, 7),), ("a person runs",), "run"),
+    ]
+    settings = LanguageSettings(rows=8, tasks={"t2m": 1.0}, joined=0.0, lengths=0.0, word_dropout=0.0)
+    net = bundle.language_model
+    task = LanguageTask(net, bundle.text, clips, clips, settings, fps=20, frames_per_token=4, seed=0)
+    fit(task, Schedule(250, 1e-2, warmup=10, log_every=250), tmp_path, **QUIET)
+    pipe = MotionGPTPipeline(bundle)
+    assert pipe(["a person walks"])[0].about["tokens"] == [1, 2, 3, 4, 5]
+    assert pipe(["a person runs"])[0].about["tokens"] == [9, 8, 7]
+
+
+def test_samples_of_every_task_are_well_formed():
+    bundle = tiny.bundle()
+    clips = [TokenClip((tuple(range(12)),), ("a person walks forward",), "walk")] * 2
+    for stage in ("pretrain", "instruct"):
+        task = LanguageTask(
+            bundle.language_model,
+            bundle.text,
+            clips,
+            clips,
+            LanguageSettings(stage=stage),
+            fps=20,
+            frames_per_token=4,
+            seed=0,
+        )
+        rng = np.random.default_rng(0)
+        for name in ("t2m", "pred", "inbetween", "random", "m2t"):
+            for _ in range(10):
+                prompt, answer = task.sample(rng, name, clips, task.weights)
+                assert prompt[-1] == answer[-1] == 1 and 0 not in prompt + answer
+                if name == "m2t":
+                    assert answer[:-1] == task.ids("a person walks forward")
+                else:
+                    assert answer[0] == task.start and answer[-2] == task.end
+                if name == "pred":
+                    assert prompt.count(task.start) == 1 and len(answer) < 15
+
+
+def test_spellings_start_at_every_frame_of_a_token():
+    net = tiny.bundle().motion_tokenizer
+    assert [len(s) for s in spellings(net, torch.zeros(41, 263))] == [10, 10, 9, 9]
+
+
+def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, dataset):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(TOKENIZER.format(data=dataset))
+    run_recipe(recipe, tmp_path / "whole")
+    short = ["schedule.steps=6"]
+    run_recipe(recipe, tmp_path / "parts", short)
+    # cut the second run back to its checkpoint of step 3, as an interruption after it would have left it
+    for step, keep in ((3, "parts"),):
+        fresh = tmp_path / "again"
+        _interrupted(recipe, fresh, step)
+        run_recipe(recipe, fresh, resume=True)
+        keep = tmp_path / keep
+        for name in ("whole", "parts"):
+            ours = torch.load(tmp_path / name / "last.pt", weights_only=True)["network"]
+            theirs = torch.load(fresh / "last.pt", weights_only=True)["network"]
+            assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    steps = [json.loads(line)["step"] for line in (fresh / "log.jsonl").read_text().splitlines()]
+    assert steps == [2, 4, 6]
+    with pytest.raises(ArtifactError, match="already holds a run"):
+        run_recipe(recipe, tmp_path / "whole")
+    with pytest.raises(ArtifactError, match="recipe and data that it began with"):
+        run_recipe(recipe, tmp_path / "whole", ["schedule.steps=8"], resume=True)
+    with pytest.raises(ArtifactError, match="no run to resume"):
+        run_recipe(recipe, tmp_path / "nothing", resume=True)
+
+
+def _interrupted(recipe, out, step):
+    """A run that dies right after the checkpoint of ``step``."""
+    import hftrainer.training.loop as loop
+
+    save = torch.save
+
+    def dies(state, path):
+        save(state, path)
+        if state["step"] == step:
+            path.replace(path.with_name("last.pt"))
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.torch, "save", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(recipe, out)
+
+
+def test_three_stages_from_recipes_to_a_pipeline(tmp_path, dataset):
+    (tmp_path / "1.toml").write_text(TOKENIZER.format(data=dataset))
+    tokenizer = run_recipe(tmp_path / "1.toml", tmp_path / "one")
+    words = dataset.parent / "words"
+    (tmp_path / "2.toml").write_text(LANGUAGE.format(data=dataset, tokenizer=tokenizer, words=words, stage="pretrain"))
+    pretrained = run_recipe(tmp_path / "2.toml", tmp_path / "two")
+    third = f'start = "{pretrained}"\n' + LANGUAGE.format(
+        data=dataset, tokenizer=tokenizer, words=words, stage="instruct"
+    )
+    (tmp_path / "3.toml").write_text(third)
+    instructed = run_recipe(tmp_path / "3.toml", tmp_path / "three")
+    pipe = MotionGPTPipeline.from_pretrained(instructed)
+    assert len(pipe(["a person walks"], [100])[0]) == 100
+    about = pipe.bundle.about
+    assert [stage["recipe"]["settings"]["stage"] for stage in about["stages"]] == ["pretrain", "instruct"]
+    assert about["tokenizer"]["stages"][0]["recipe"]["dataset"]["hash"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("kind = 'dancer'", "motiongpt-tokenizer or motiongpt-language"),
+        ("kind = 'motiongpt-tokenizer'\nspeed = 3", "got speed"),
+        ("kind = ", "must be a TOML file"),
+    ],
+)
+def test_recipes_that_are_none_are_refused(tmp_path, text, says):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(ArtifactError, match=says):
+        read_recipe(tmp_path / "r.toml")
+
+
+def test_unknown_settings_are_refused_by_name(tmp_path, dataset):
+    (tmp_path / "r.toml").write_text(TOKENIZER.format(data=dataset))
+    with pytest.raises(ArtifactError, match="depht"):
+        run_recipe(tmp_path / "r.toml", tmp_path / "out", ["network.depht=2"])
+    with pytest.raises(ArtifactError, match="--set must be key=value"):
+        read_recipe(tmp_path / "r.toml", ["schedule.steps"])
+
+
+def test_every_shipped_recipe_can_be_read():
+    from tests.conftest import ROOT
+
+    recipes = sorted((ROOT / "recipes").glob("*.toml"))
+    assert recipes
+    for recipe in recipes:
+        read_recipe(recipe)
+
+
+def test_learning_rate_rises_then_falls():
+    schedule = Schedule(1000, 1.0, warmup=100, final=0.1)
+    rates = [schedule.rate(step) for step in range(1000)]
+    assert rates[0] == 0.01 and max(rates) == 1.0 and rates.index(1.0) <= 100 and abs(rates[-1] - 0.1) < 1e-3
