@@ -261,8 +261,8 @@ class Stand:
         cls.calls = [("load", name, device)]
         return cls()
 
-    def __call__(self, prompts, frames=None, seed=0, samples=1):
-        self.calls.append((prompts, frames, seed, samples))
+    def __call__(self, prompts, frames=None, seed=0, samples=1, **settings):
+        self.calls.append((prompts, frames, seed, samples, *settings.items()))
         if self.trouble is not None:
             raise self.trouble
         lengths = frames or [40] * len(prompts)
@@ -309,6 +309,15 @@ def test_prompts_samples_and_files_in_order(stand, tmp_path, capsys):
     from hftrainer.motion.files import load
 
     assert load(tmp_path / "m-005.npz").about["prompt"] == "three"
+
+
+def test_settings_reach_the_model_only_when_given(stand, capsys):
+    assert main(["generate", "a walk", "-o", "a.npz"]) == 0
+    assert Stand.calls[1:] == [(["a walk"], None, 0, 1)]
+    assert main(["generate", "a walk", "-o", "a.npz", "--guidance", "2.5", "--temperature", "0.8"]) == 0
+    assert Stand.calls[1:] == [(["a walk"], None, 0, 1, ("guidance", 2.5), ("temperature", 0.8))]
+    assert main(["generate", "a walk", "-o", "b.npz", "--temperature", "0"]) == 2
+    assert "--temperature must be a number above 0; got '0'." in capsys.readouterr().err
 
 
 def test_many_prompts_go_in_pieces(stand, tmp_path, capsys):

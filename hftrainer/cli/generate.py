@@ -34,6 +34,8 @@ def arguments(parser: Parser) -> None:
     parser.flag("--frames", type=whole(1), help="length in frames, instead of --seconds")
     parser.flag("--samples", type=whole(1), default=1, help="motions for each sentence (default 1)")
     parser.flag("--seed", type=whole(0), default=0, help="the same seed gives the same motion (default 0)")
+    parser.flag("--guidance", type=above_zero(), help="above 1 follows the words more closely (default: the model's)")
+    parser.flag("--temperature", type=above_zero(), help="below 1 more usual, above 1 more surprising (default 1)")
     parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
     endings = ", ".join(DATA + PICTURES)
     parser.flag("-o", "--output", action="append", metavar="FILE", help=f"may be repeated; {endings}")
@@ -108,11 +110,13 @@ def make(args: argparse.Namespace, prompts: Sequence[str], progress: Progress) -
     least, most = pipe.frame_range
     frames = frames_asked(args, least, most, get_spec("hml263").fps)
     at_once = max(1, CHUNK // args.samples)
+    given = {"guidance": args.guidance, "temperature": args.temperature}
+    settings = {name: value for name, value in given.items() if value is not None}
     for start in range(0, len(prompts), at_once):
         chunk = list(prompts[start : start + at_once])
         progress(f"generating {start * args.samples + 1} of {len(prompts) * args.samples}")
         lengths = None if frames is None else [frames] * len(chunk)
-        motions = pipe(chunk, frames=lengths, seed=args.seed, samples=args.samples)
+        motions = pipe(chunk, frames=lengths, seed=args.seed, samples=args.samples, **settings)
         for index, motion in enumerate(motions):
             yield chunk[index // args.samples], motion
 

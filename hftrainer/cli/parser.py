@@ -44,8 +44,13 @@ def near(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."
 
 
-def above_zero(unit: str) -> Callable[[str], float]:
-    """A reader of finite numbers above 0; ``unit`` is what the message calls them."""
+def above_zero(unit: str = "") -> Callable[[str], float]:
+    """A reader of finite numbers above 0; ``unit`` is what the message calls them.
+
+    >>> above_zero("seconds")("2.5")
+    2.5
+    """
+    kind = f"a number of {unit}" if unit else "a number"
 
     def read(text: str) -> float:
         try:
@@ -53,7 +58,7 @@ def above_zero(unit: str) -> Callable[[str], float]:
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and value > 0):
-            raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0; got {text!r}.")
+            raise argparse.ArgumentTypeError(f"must be {kind} above 0; got {text!r}.")
         return value
 
     return read

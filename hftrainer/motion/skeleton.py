@@ -180,7 +180,9 @@ SMPL22 = Skeleton(
     joints=_SMPL_JOINTS,
     parents=(-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19),
     chains=((0, 2, 5, 8, 11), (0, 1, 4, 7, 10), (0, 3, 6, 9, 12, 15), (9, 14, 17, 19, 21), (9, 13, 16, 18, 20)),
-    directions=_frozen([(0, 0, 0), _X, _NX, _Y, _NY, _NY, _Y, _NY, _NY, _Y, _Z, _Z, _Y, _X, _NX, _Z, _NY, _NY, _NY, _NY, _NY, _NY]),
+    directions=_frozen(
+        [(0, 0, 0), _X, _NX, _Y, _NY, _NY, _Y, _NY, _NY, _Y, _Z, _Z, _Y, _X, _NX, _Z, _NY, _NY, _NY, _NY, _NY, _NY]
+    ),
     lengths=_frozen(_T2M_LENGTHS),
     mirror=_twins(_SMPL_JOINTS),
     facing=(2, 1, 17, 16),
