@@ -6,8 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from hftrainer.data.describe import PHRASES, SUBJECTS
-from hftrainer.evaluation.behaviour import BEHAVIOURS, RULES, Behaviour, score, table
+from hftrainer.data.phrases import PHRASES, SUBJECTS
+from hftrainer.evaluation.behaviour import BEHAVIOURS, Behaviour, score, table
+from hftrainer.evaluation.rules import RULES
 from hftrainer.motion import Motion
 from hftrainer.motion.measure import measure
 from tests.conftest import ROOT

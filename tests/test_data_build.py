@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from capture_files import caption, channels, make_download, make_pack, walk
 
-from hftrainer.data.build import MAX_ROWS, build, encode, mirror_joints, read_wording, tiles, windows_of
+from hftrainer.data.build import build, encode, mirror_joints
 from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.data.mocap import Listing, Pack, Span, open_source, parse_cmu_index
 from hftrainer.data.retarget import REFERENCE_OFFSETS
+from hftrainer.data.windows import MAX_ROWS, read_wording, tiles, windows_of
 from hftrainer.errors import ArtifactError
 from hftrainer.motion.representation.hml263 import canonicalize, hml263_to_joints, joints_to_hml263, uniform_skeleton
 from hftrainer.motion.representation.specs import get_spec
@@ -183,6 +184,7 @@ def test_kit_sentences_only_when_asked(pack, sentences, tmp_path):
     asked = build(kit, tmp_path / "b", workers=1, captions=sentences, measured=False, kit_text=True)
     assert "kit_ml" not in plain["counts"]["captions"] and asked["counts"]["captions"]["kit_ml"] == 2
     assert asked["options"]["kit_text"] is True
+    assert "Plappert" in asked["licences"]["kit_ml"]["acknowledgement"] and "kit_ml" not in plain["licences"]
 
 
 def test_cmus_own_download(tmp_path):
@@ -195,6 +197,29 @@ def test_cmus_own_download(tmp_path):
     records = [json.loads(path.read_text()) for path in sorted((tmp_path / "out/origins").iterdir())]
     assert [record["seconds"] for record in records] == [3.0, 3.0, 3.0]
     assert records[2]["windows"][0]["captions"] == [["salsa", "cmu_index"]]
+
+
+def test_a_damaged_trial_is_left_out_and_named_and_taken_once_it_is_mended(tmp_path):
+    trials = {"02_01": walk(3.0, fps=120), "02_02": walk(3.0, fps=120)}
+    folder = make_download(tmp_path / "all", trials, "02_01\twalk\n02_02\twalk\n")
+    (bad,) = folder.rglob("02_02.amc")
+    whole = bad.read_text()
+    bad.write_text(whole[: len(whole) // 2] + "oops")
+    about = build(folder, tmp_path / "out", workers=1, captions=tmp_path, measured=False)
+    assert set(about["damaged"]) == {"cmu_02_02"} and "02_02.amc" in about["damaged"]["cmu_02_02"]
+    assert about["counts"]["clips"] == 1 and "cmu_02_02" not in (tmp_path / "out/all.txt").read_text()
+    bad.write_text(whole)
+    about = build(folder, tmp_path / "out", workers=1, captions=tmp_path, measured=False)
+    assert "damaged" not in about and about["counts"]["clips"] == 2
+
+
+def test_a_changed_recording_is_made_anew(tmp_path):
+    folder = make_download(tmp_path / "all", {"02_01": walk(3.0, fps=120)}, "02_01\twalk\n")
+    build(folder, tmp_path / "out", workers=1, captions=tmp_path, measured=False)
+    before = np.load(tmp_path / "out/new_joints/cmu_02_01.npy")
+    make_download(tmp_path / "all", {"02_01": walk(5.0, fps=120)}, "02_01\twalk\n")
+    build(folder, tmp_path / "out", workers=1, captions=tmp_path, measured=False)
+    assert len(np.load(tmp_path / "out/new_joints/cmu_02_01.npy")) == len(before) + 40
 
 
 def test_refusals(tmp_path, pack):

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from hftrainer.data.describe import PHRASES, SUBJECTS, describe
+from hftrainer.data.describe import describe
+from hftrainer.data.phrases import PHRASES, SUBJECTS
 from hftrainer.motion.skeleton import SMPL22
 from tests.stick_figure import FPS, body, folded, jump, kick, punch, ramp, striding
 

@@ -2,7 +2,7 @@
 
 DIR after --from is a mocap pack (it has clips.jsonl) or CMU's own download: subject folders with .asf and .amc files,
 and the index text. Clips that stand finished in the output are kept, so an interrupted build goes on where it was; the
-result is the same to the bit.
+result is the same to the bit. Recordings that are damaged are left out and named, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -45,4 +45,6 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         kit_text=args.kit_text,
         progress=progress,
     )
-    return Done({"folder": args.output, "dataset": dataset}, [args.output])
+    damaged = dataset.get("damaged", {})
+    lines = [f"left out: {why if clip in why else f'{clip}: {why}'}" for clip, why in damaged.items()]
+    return Done({"folder": args.output, "dataset": dataset}, [*lines, args.output], code=1 if damaged else 0)

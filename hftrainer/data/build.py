@@ -1,8 +1,8 @@
 """From real capture to a training folder in HumanML3D's layout.
 
-One command makes it, and brings it up to date after captions or code changed (clips that did not change are kept)::
+One command makes it, and brings it up to date after recordings, captions or code changed; the rest is kept::
 
-    python -c "from hftrainer.data.build import build; print(build('../shared/data/mocap', 'data/mocap'))"
+    hftrainer data build mocap --from captures/mocap -o data/mocap
 
 What is in the folder::
 
@@ -15,7 +15,7 @@ What is in the folder::
     Mean.npy Std.npy        (263,) statistics of the frames in train.txt, std averaged inside each block
     dataset.json            sources with hashes and terms, counts, options, statistics' name and hash
 
-A window is a whole clip of up to 9.8 s, an equal part of a longer one, or the span that a caption describes.
+How clips are cut into windows and where their words come from is in ``hftrainer.data.windows``.
 """
 
 from __future__ import annotations
@@ -33,10 +33,22 @@ from typing import Any
 
 import numpy as np
 
-from hftrainer.data.describe import describe
-from hftrainer.data.mocap import ACKNOWLEDGEMENTS, Listing, Pack, Source, Span, open_source
+from hftrainer.data.humanml3d import FPS
+from hftrainer.data.mocap import ACKNOWLEDGEMENTS, Listing, Pack, Source, open_source
 from hftrainer.data.retarget import retarget
-from hftrainer.data.words import mirrored, tokens
+from hftrainer.data.windows import (
+    CAPTIONS,
+    LABELS,
+    MAX_ROWS,
+    MIN_ROWS,
+    SHORT_ROWS,
+    Wording,
+    captions_of,
+    label_key,
+    read_wording,
+    windows_of,
+)
+from hftrainer.data.words import tokens
 from hftrainer.motion.representation.hml263 import (
     canonicalize,
     hml263_to_joints,
@@ -46,18 +58,7 @@ from hftrainer.motion.representation.hml263 import (
 from hftrainer.motion.representation.specs import get_spec
 from hftrainer.motion.skeleton import SMPL22
 
-FPS = 20.0
 FORMAT = 1
-
-#: Rows of a window: 2 to 9.8 seconds. A clip of fewer rows, down to ``SHORT_ROWS``, goes whole into ``short.txt``.
-MIN_ROWS, MAX_ROWS, SHORT_ROWS = 40, 196, 16
-
-#: A caption may lose this many seconds when its span is a little longer than a window.
-_TRIM = 0.35
-#: A span is the same as a window when both ends differ by less than this many seconds.
-_SAME = 0.25
-#: Part of a window that must lie in a span for the span's sentences to be said of it.
-_INSIDE = 0.7
 
 #: Labels of clips in which something carries the body that is not in the data: feet may stay off the floor there.
 _SUPPORT = re.compile(
@@ -65,153 +66,6 @@ _SUPPORT = re.compile(
     r"platform|jump (off|down)|sit(ting)?)\b",
     re.IGNORECASE,
 )
-
-CAPTIONS = Path(__file__).parent / "captions"
-_LABELS = ("cmu_index", "accad_clip_name")
-_PROJECT = "project"
-
-
-@dataclass(frozen=True)
-class Window:
-    """Part of a clip: rows ``start`` to ``end`` of its features (20 per second), and what is said of it.
-
-    ``said`` holds (text, origin, mirror): mirror is ``None`` for words that hold on both sides once swapped, else
-    whether they describe the mirrored movement alone.
-    """
-
-    id: str
-    start: int
-    end: int
-    said: tuple[tuple[str, str, bool | None], ...] = ()
-
-
-@dataclass(frozen=True)
-class Wording:
-    """The project's own sentences: by (source, label), and by clip and span."""
-
-    labels: dict[tuple[str, str], tuple[tuple[str, ...], bool]]
-    spans: dict[str, tuple[Span, ...]]
-    files: dict[str, str]
-
-
-def read_wording(folder: Path = CAPTIONS) -> Wording:
-    """The project's sentences from every ``.jsonl`` in ``folder``.
-
-    A line is ``{"source", "label", "sentences", "anywhere"}`` for every clip with that label, or
-    ``{"clip", "start", "end", "sentences"}`` for a span in seconds.
-
-    Raises:
-        ValueError: a line is neither; the message names file and line.
-    """
-    labels: dict[tuple[str, str], tuple[tuple[str, ...], bool]] = {}
-    spans: dict[str, list[Span]] = {}
-    files = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        data = path.read_bytes()
-        files[path.name] = hashlib.sha256(data).hexdigest()
-        for number, line in enumerate(data.decode("utf-8").splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                sentences = tuple(_plain(sentence) for sentence in row["sentences"])
-                if "label" in row:
-                    key = (row["source"], _label(row["label"]))
-                    before = labels.get(key, ((), False))
-                    labels[key] = (before[0] + sentences, before[1] or bool(row.get("anywhere", False)))
-                else:
-                    span = Span(sentences, float(row["start"]), float(row["end"]), False, _PROJECT)
-                    spans.setdefault(row["clip"], []).append(span)
-            except (json.JSONDecodeError, KeyError, TypeError) as exc:
-                raise ValueError(
-                    f"{path.name}, line {number}: a caption must have sentences and either source and label or clip, "
-                    f"start and end; {type(exc).__name__}: {exc}."
-                ) from exc
-    return Wording(labels, {clip: tuple(found) for clip, found in spans.items()}, files)
-
-
-def _plain(text: str) -> str:
-    """A caption on one line without ``#``, which separates fields."""
-    return " ".join(text.replace("#", " ").split())
-
-
-def _label(text: str) -> str:
-    return _plain(text).lower()
-
-
-# ---------------------------------------------------------------------------------------------- windows
-
-
-def tiles(start: int, end: int) -> list[tuple[int, int]]:
-    """Equal parts of rows ``start`` to ``end``, none longer than ``MAX_ROWS``.
-
-    >>> tiles(0, 400)
-    [(0, 133), (133, 267), (267, 400)]
-    """
-    count = max(1, -(-(end - start) // MAX_ROWS))
-    cuts = [start + round((end - start) * i / count) for i in range(count + 1)]
-    return list(zip(cuts, cuts[1:], strict=False))
-
-
-def _span_rows(span: Span, rows: int) -> tuple[int, int]:
-    """Rows of a span; the project's own short spans (1 s or more) are widened to a whole window."""
-    start, end = max(0, round(span.start * FPS)), int(min(rows, round(min(span.end, 1e6) * FPS)))
-    if end - start > MAX_ROWS and end - start <= MAX_ROWS + _TRIM * FPS:
-        end = start + MAX_ROWS
-    if span.origin == _PROJECT and FPS <= end - start < MIN_ROWS <= rows:
-        start = min(max(0, (start + end - MIN_ROWS) // 2), rows - MIN_ROWS)
-        end = start + MIN_ROWS
-    return start, end
-
-
-def windows_of(listing: Listing, rows: int, wording: Wording) -> list[Window]:
-    """How a clip is cut, and what sources and project say of each part.
-
-    Args:
-        listing: the clip, with its source's captions.
-        rows: rows of its features.
-        wording: the project's sentences.
-    """
-    cuts = tiles(0, rows) if rows >= MIN_ROWS else [(0, rows)]
-    said: dict[tuple[int, int], list[tuple[str, str, bool | None]]] = {cut: [] for cut in cuts}
-    single = len(cuts) == 1
-
-    def say(cut: tuple[int, int], texts: Iterable[str], origin: str, mirror: bool | None) -> None:
-        said[cut] += [(_plain(text), origin, mirror) for text in texts]
-
-    spans = [span for span in listing.spans if span.origin not in _LABELS] + list(wording.spans.get(listing.id, ()))
-    for span in spans:
-        mirror = span.mirror if span.origin != _PROJECT else None
-        start, end = _span_rows(span, rows)
-        near = [c for c in said if max(abs(c[0] - start), abs(c[1] - end)) <= _SAME * FPS]
-        if near:
-            say(near[0], span.texts, span.origin, mirror)
-        elif MIN_ROWS <= end - start <= MAX_ROWS:
-            said[start, end] = []
-            say((start, end), span.texts, span.origin, mirror)
-        elif span.origin == _PROJECT and end - start > MAX_ROWS:
-            for cut in tiles(start, end):
-                said.setdefault(cut, [])
-    for span in wording.spans.get(listing.id, ()):  # also of every window that lies mostly inside
-        start, end = round(span.start * FPS), round(span.end * FPS)
-        for cut in said:
-            inside = min(end, cut[1]) - max(start, cut[0])
-            if inside >= _INSIDE * (cut[1] - cut[0]):
-                say(cut, span.texts, span.origin, None)
-    for span in listing.spans:
-        if span.origin in _LABELS:
-            for text in span.texts:
-                sentences, anywhere = wording.labels.get((listing.source, _label(text)), ((), True))
-                for cut in said:
-                    if anywhere or (single and cut == cuts[0]):
-                        say(cut, [text], span.origin, None)
-                        say(cut, sentences, _PROJECT, None)
-    found = []
-    for cut in sorted(said):
-        whole = single and cut == cuts[0]
-        name = listing.id if whole else f"{listing.id}_{cut[0]:05d}_{cut[1]:05d}"
-        found.append(Window(name, *cut, tuple(dict.fromkeys(said[cut]))))
-    return found
 
 
 def mirror_joints(joints: np.ndarray) -> np.ndarray:
@@ -250,28 +104,6 @@ def encode(joints: np.ndarray, name: str = "motion") -> np.ndarray:
     features = features.copy()
     features[wrong, 0] = half[wrong]
     return features
-
-
-def captions_of(window: Window, joints: np.ndarray, mirror: bool, measured: bool) -> list[tuple[str, str]]:
-    """(text, origin) of a window or of its mirrored twin, each text once.
-
-    Args:
-        window: what sources and project say.
-        joints: ``(T, 22, 3)`` joints of the window, already mirrored for the twin.
-        mirror: whether the twin is meant.
-        measured: add sentences that follow from measuring ``joints``.
-    """
-    own_side = {origin for _, origin, side in window.said if side is True}  # origins that mirror by themselves
-    found: dict[str, str] = {}
-    for text, origin, side in window.said:
-        if side is None or (side is False and origin not in own_side):
-            found.setdefault(mirrored(text) if mirror else text, origin)
-        elif side == mirror:
-            found.setdefault(text, origin)
-    if measured:
-        for text in describe(joints, FPS):
-            found.setdefault(_plain(text), "measured")
-    return [(text, origin) for text, origin in found.items() if text]
 
 
 # ---------------------------------------------------------------------------------------------- one clip
@@ -317,30 +149,47 @@ def _files(out: Path, window: str) -> list[Path]:
     ]
 
 
+def _remove(out: Path, windows: Iterable[str]) -> None:
+    for name in windows:
+        for path in _files(out, name):
+            path.unlink(missing_ok=True)
+
+
+def _check_finite(joints: np.ndarray, clip: str) -> None:
+    bad = ~np.isfinite(joints).all(axis=(1, 2))
+    if bad.any():
+        raise ValueError(f"{clip}: every joint must be finite; got NaN or infinity, first at {bad.argmax() / FPS:g} s.")
+
+
 def _build_clip(source: Source, listing: Listing, job: _Job) -> str:
-    """Make all windows of one clip unless they stand finished; returns ``"kept"``, ``"made"`` or ``"short"``."""
+    """Make all windows of one clip unless they stand; returns ``"kept"``, ``"made"``, ``"short"`` or ``"damaged"``."""
     record_path = job.out / "origins" / f"{listing.id}.json"
     record = json.loads(record_path.read_text(encoding="utf-8")) if record_path.is_file() else {}
     say = [asdict(span) for span in (*listing.spans, *job.wording.spans.get(listing.id, ()))]
     labels = [
-        job.wording.labels.get((listing.source, _label(text)))
+        job.wording.labels.get((listing.source, label_key(text)))
         for span in listing.spans
         for text in span.texts
-        if span.origin in _LABELS
+        if span.origin in LABELS
     ]
-    key = _fingerprint(job.code, listing.split, say, labels, job.measured)
+    key = _fingerprint(job.code, source.stamp(listing.id), listing.split, say, labels, job.measured)
     before = {window["id"] for window in record.get("windows", [])}
     if record.get("key") == key and all(path.is_file() for name in before for path in _files(job.out, name)):
         return "kept"
 
-    take = source.take(listing.id)
-    joints = retarget(take, FPS)
+    about = {"clip": listing.id, "source": listing.source, "family": listing.family, "split": listing.split}
+    try:
+        take = source.take(listing.id)
+        joints = retarget(take, FPS)
+        _check_finite(joints, listing.id)
+    except ValueError as exc:  # the file is damaged; without a key the clip is tried again next time
+        _remove(job.out, before)
+        _write(record_path, _json({**about, "damaged": str(exc), "windows": []}))
+        return "damaged"
     rows = len(joints) - 1
     done = "made" if rows >= MIN_ROWS else "short"
     windows = windows_of(listing, rows, job.wording) if rows >= SHORT_ROWS else []
-    for name in before - {window.id for window in windows}:
-        for path in _files(job.out, name):
-            path.unlink(missing_ok=True)
+    _remove(job.out, before - {window.id for window in windows})
     described = []
     for window in windows:
         entry: dict[str, Any] = {
@@ -365,10 +214,7 @@ def _build_clip(source: Source, listing: Listing, job: _Job) -> str:
         record_path,
         _json(
             {
-                "clip": listing.id,
-                "source": listing.source,
-                "family": listing.family,
-                "split": listing.split,
+                **about,
                 "seconds": len(joints) / FPS,
                 "sha256": take.sha256,
                 "key": key,
@@ -428,7 +274,9 @@ def _code_hash() -> str:
     """Hash of the modules that decide what a window holds, so that a change of theirs makes everything anew."""
     here = Path(__file__).parent
     motion = here.parent / "motion"
-    modules = [here / name for name in ("build.py", "mocap.py", "retarget.py", "words.py", "describe.py")]
+    modules = [
+        here / f"{name}.py" for name in ("build", "describe", "mocap", "phrases", "retarget", "windows", "words")
+    ]
     modules += [motion / name for name in ("measure.py", "skeleton.py", "rotation.py", "representation/hml263.py")]
     modules += [motion / "files" / name for name in ("asf.py", "bvh.py", "figure.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in modules)).hexdigest()
@@ -461,12 +309,13 @@ def build(
         progress: called with a line now and then.
 
     Returns:
-        What ``dataset.json`` holds.
+        What ``dataset.json`` holds. Clips whose recording is damaged are left out and named under ``damaged``, each
+        with a sentence that says what is wrong with it.
 
     Raises:
         FileNotFoundError: the source folder does not exist.
         ArtifactError: the source is neither a pack nor CMU's files, or is not whole.
-        ValueError: an unknown clip id, no workers, no usable clip, or a damaged file.
+        ValueError: an unknown clip id, no workers, or no usable clip.
     """
     if workers < 1:
         raise ValueError(f"workers must be 1 or more; got {workers}.")
@@ -487,9 +336,7 @@ def build(
         (out / folder).mkdir(parents=True, exist_ok=True)
     for record in sorted((out / "origins").glob("*.json")):
         if record.stem not in wanted:  # a clip that no longer belongs here
-            for window in json.loads(record.read_text(encoding="utf-8"))["windows"]:
-                for path in _files(out, window["id"]):
-                    path.unlink(missing_ok=True)
+            _remove(out, [window["id"] for window in json.loads(record.read_text(encoding="utf-8"))["windows"]])
             record.unlink()
 
     done: Counter[str] = Counter()
@@ -528,6 +375,8 @@ def _finish(
     supported: list[str] = []
     minutes: Counter[str] = Counter()
     too_short, bare = [], []
+    damaged = {record["clip"]: record["damaged"] for record in records if "damaged" in record}
+    records = [record for record in records if "damaged" not in record]
     for record in records:
         if not record["windows"]:
             too_short.append(record["clip"])
@@ -570,7 +419,7 @@ def _finish(
             name: {"terms": sorted(found), "acknowledgement": ACKNOWLEDGEMENTS[name]} for name, found in terms.items()
         },
         "counts": {
-            "clips": len(wanted) - len(too_short),
+            "clips": len(records) - len(too_short),
             **counts,
             "captions": dict(origins),
             "distinct_captions": len(texts),
@@ -589,7 +438,10 @@ def _finish(
             "short_seconds": [SHORT_ROWS / FPS, MIN_ROWS / FPS],
         },
     }
-    if "humanml3d" in origins:
-        dataset["licences"]["humanml3d"] = {"terms": ["MIT"], "acknowledgement": ACKNOWLEDGEMENTS["humanml3d"]}
+    for origin, text_terms in (("humanml3d", "MIT"), ("kit_ml", "none stated: not for anything that is passed on")):
+        if origin in origins:
+            dataset["licences"][origin] = {"terms": [text_terms], "acknowledgement": ACKNOWLEDGEMENTS[origin]}
+    if damaged:
+        dataset["damaged"] = damaged
     _write(out / "dataset.json", _json(dataset))
     return dataset

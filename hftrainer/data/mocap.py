@@ -39,6 +39,10 @@ ACKNOWLEDGEMENTS = {
         "Part of the motion descriptions: HumanML3D, MIT, (c) 2022 Chuan Guo. Guo et al., Generating Diverse and "
         "Natural 3D Human Motions from Text, CVPR 2022."
     ),
+    "kit_ml": (
+        "Part of the motion descriptions: KIT Motion-Language Dataset. Plappert, Mandery, Asfour, The KIT "
+        "Motion-Language Dataset, Big Data 4(4), 2016."
+    ),
 }
 
 #: CMU subjects captured at 60 instead of 120 frames per second, from CMU's trial index; 141's files run at 60 as well.
@@ -119,6 +123,8 @@ class Source(Protocol):
     @property
     def files(self) -> dict[str, str]: ...
 
+    def stamp(self, clip: str) -> str: ...
+
     def take(self, clip: str) -> Take: ...
 
 
@@ -191,11 +197,21 @@ class Pack:
         ]
         self._by_id = {listing.id: listing for listing in self.listings}
         self._archives: dict[str, Any] = {}
+        self._stamps: dict[str, str] = {}
 
     @property
     def files(self) -> dict[str, str]:
         """SHA-256 of every table and archive, by name."""
         return {name: sha256_of(self.folder / name) for name in self._tables}
+
+    def stamp(self, clip: str) -> str:
+        """What changes when the recording behind a clip does: its row and the hash of the archive that holds it."""
+        row = self._clips[clip]
+        archive = row["archive"]
+        if archive not in self._stamps:
+            self._stamps[archive] = sha256_of(self.folder / archive)
+        skeleton = (self.folder / row["skeleton"]).read_bytes()
+        return hashlib.sha256(json.dumps([row, self._stamps[archive]], sort_keys=True).encode() + skeleton).hexdigest()
 
     def take(self, clip: str) -> Take:
         """One clip.
@@ -324,6 +340,11 @@ class CmuFolder:
         """SHA-256 of the index text, by name; every clip carries the hash of its own two files."""
         return {self._index.name: sha256_of(self._index)} if self._index else {}
 
+    def stamp(self, clip: str) -> str:
+        """Hash of a trial's two files."""
+        motion = self._motions[clip]
+        return hashlib.sha256(self._skeleton(motion).read_bytes() + motion.read_bytes()).hexdigest()
+
     def take(self, clip: str) -> Take:
         """One trial.
 
@@ -333,7 +354,6 @@ class CmuFolder:
         """
         motion = self._motions[clip]
         skeleton = self._skeleton(motion)
-        digest = hashlib.sha256(skeleton.read_bytes() + motion.read_bytes()).hexdigest()
         body = asf.parse_asf(skeleton.read_text(encoding="utf-8", errors="replace"), skeleton.name)
         channels = asf.parse_amc(motion.read_text(encoding="utf-8", errors="replace"), body.columns, motion.name)
         subject, trial = (int(v) for v in clip.split("_")[1:])
@@ -341,7 +361,7 @@ class CmuFolder:
         rotations, translation = asf.local_rotations(body, channels)
         figure = Figure(body.figure.names, body.figure.parents, body.figure.offsets * body.metres)
         fps = 60.0 if slow else 120.0
-        return Take(self._by_id[clip], figure, rotations, translation * body.metres, fps, digest)
+        return Take(self._by_id[clip], figure, rotations, translation * body.metres, fps, self.stamp(clip))
 
 
 def open_source(folder: str | Path, index: str | Path | None = None, kit_text: bool = False) -> Pack | CmuFolder:

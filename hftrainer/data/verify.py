@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hftrainer.data.humanml3d import FPS
 from hftrainer.motion.measure import runs_of
 from hftrainer.motion.representation.hml263 import hml263_to_joints
 from hftrainer.motion.skeleton import SMPL22
-
-FPS = 20.0
 
 #: Metres that a bone may differ from its middle length in one clip.
 BONE_DRIFT = 0.01
