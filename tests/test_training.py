@@ -119,6 +119,18 @@ def test_one_clip_is_overfitted(tmp_path):
     assert task.validate()["mpjpe_held_out"] < before / 3
 
 
+def test_training_the_decoder_alone_leaves_the_tokens(tmp_path):
+    torch.manual_seed(0)
+    clip = features(65)
+    statistics = Statistics(clip.mean(0), np.maximum(clip.std(0), 0.02), "hml263")
+    net = tiny.bundle().motion_tokenizer
+    task = TokenizerTask(net, statistics, [clip], [clip], TokenizerSettings(frames=128, decoder_only=True), seed=0)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    fit(task, Schedule(5, 1e-3, log_every=5), tmp_path, **QUIET)
+    changed = {key.split(".")[0] for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"decoder"}
+
+
 def test_a_language_model_learns_two_sentences(tmp_path):
     bundle = tiny.bundle()
     clips = [

@@ -60,6 +60,7 @@ class TokenizerSettings:
         commitment: weight of the commitment loss.
         root: weight of the four root channels within the reconstruction loss.
         joints, path: weights of the decoded joints and root path in the world, per 0.1 m.
+        decoder_only: leave encoder and codes as they are, so that tokens keep their meaning for a language model.
     """
 
     frames: int = 4096
@@ -69,6 +70,7 @@ class TokenizerSettings:
     root: float = 1.0
     joints: float = 0.0
     path: float = 0.0
+    decoder_only: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "windows", tuple(self.windows))
@@ -124,8 +126,14 @@ class TokenizerTask:
 
     def loss(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted sum and its parts."""
-        output, commitment, perplexity = self.network(batch)
-        output, s = output.float(), self.settings
+        s = self.settings
+        if s.decoder_only:
+            with torch.no_grad():
+                tokens = self.network.encode(batch)
+            output, commitment, perplexity = self.network.decode(tokens), torch.zeros(()), torch.zeros(())
+        else:
+            output, commitment, perplexity = self.network(batch)
+        output = output.float()
         difference = F.smooth_l1_loss(output, batch, reduction="none")
         parts = {
             "features": (difference * self.weight).mean(),

@@ -1,0 +1,137 @@
+"""Put a trained artifact into the package, in half precision, with its card.
+
+    python tools/built_in.py runs/motiongpt-mini-instruct/artifact --data data/mocap
+    hftrainer bench quality -o results/motiongpt-mini-quality.json
+    python tools/built_in.py --card results/motiongpt-mini-quality.json
+
+The second call of this tool writes the card again with the numbers of the bench; weights are not touched by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hftrainer.data.humanml3d import HumanML3D
+from hftrainer.models.artifact import BUILT_IN
+from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle
+
+NAME = "motiongpt-mini"
+SHORTEST = 16  # frames; the shortest training clips are of this size
+
+
+def install(artifact: Path, data: Path) -> None:
+    """Weights, statistics and words of ``artifact`` become the built-in ``motiongpt-mini``."""
+    bundle = MotionGPTBundle.from_pretrained(artifact)
+    licences = HumanML3D(data).about["licences"]
+    stages = [*bundle.about["tokenizer"]["stages"], *bundle.about["stages"]]
+    about = {
+        "name": NAME,
+        "training_hours": round(sum(stage["seconds"] for stage in stages) / 3600, 2),
+        "dataset": stages[-1]["recipe"]["dataset"],
+        "acknowledgements": [terms["acknowledgement"] for terms in licences.values()],
+        "stages": stages,
+    }
+    made = MotionGPTBundle(
+        bundle.motion_tokenizer, bundle.language_model, bundle.words, bundle.statistics,
+        (SHORTEST, bundle.frame_range[1]), about,
+    )  # fmt: skip
+    made.save_pretrained(BUILT_IN / NAME, torch.float16)
+
+
+def card(quality: dict[str, Any]) -> str:
+    """The card of the built-in artifact, with the numbers that ``hftrainer bench quality`` measured."""
+    bundle = MotionGPTBundle.from_pretrained(NAME)
+    about, back, does = bundle.about, quality["reconstruction"], quality["behaviour"]
+    if quality["model_hash"] != bundle.hash:
+        raise SystemExit(
+            f"the bench must be of this artifact, {bundle.hash}; got {quality['model_hash']}. Run it again."
+        )
+    size = sum(p.numel() for n in (bundle.motion_tokenizer, bundle.language_model) for p in n.parameters()) / 1e6
+    commands = []
+    for stage in about["stages"]:
+        s = stage["recipe"]
+        kind = s["kind"].removeprefix("motiongpt-")
+        name = s["settings"].get("stage", kind) if kind == "language" else kind + ("-2" if "start" in s else "")
+        plan = s["schedule"]
+        note = f"{plan['steps']} steps, {stage['seconds'] / 60:.0f} min on 2 CPU cores, seed {plan['seed']}"
+        commands.append(f"hftrainer train recipes/{NAME}-{name}.toml -o runs/{NAME}-{name}   # {note}")
+    rows = [
+        ("reconstruction MPJPE, training clips, mm", back["train_mm"], "at most"),
+        ("reconstruction MPJPE, held-out clips, mm", back["held_out_mm"], "at most"),
+        ("share of codes in use", back["codes_used"], "at least"),
+        ("behaviour rules that hold on their own prompts", does["hold_rate"], "at least"),
+        ("the same rules on other prompts' motions", does["others_rate"], "at most"),
+    ]
+    table = "\n".join(f"| {what} | {part['value']:g} | {word} {part['bar']:g} |" for what, part, word in rows)
+    thanks = "\n".join(f"- {line}" for line in about["acknowledgements"])
+    low, high = bundle.frame_range
+    dictionary = "/usr/share/dict/american-english-small --count 17000"
+    hours, unseen = about["training_hours"], does["unseen"]["rate"]
+    return f"""# {NAME}
+
+A MotionGPT of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes a motion of
+{low / 20:g} to {high / 20:g} seconds (hml263, 20 fps). It is small, runs on a CPU, and knows what {hours:g} hours
+of training on about 107 minutes of capture (and its mirror image) could teach it.
+
+```bash
+hftrainer generate "a person walks forward" -o walk.mp4 -o walk.bvh
+```
+
+## Measured
+
+By `hftrainer bench quality`; the JSON is `results/{NAME}-quality.json`. Held out are whole clips.
+
+| | value | bar |
+|---|---:|---|
+{table}
+
+{does["prompts"]} prompts, {does["rules"]} rules, {does["motions"]} motions; of prompts with words that no caption
+contains, {unseen:.0%} hold.
+
+## How it was made
+
+```bash
+hftrainer data build mocap --from ../shared/data/mocap -o data/mocap
+python tools/word_vectors.py --data data/mocap --dictionary {dictionary} -o data/words
+{chr(10).join(commands)}
+python tools/built_in.py runs/{NAME}-instruct/artifact --data data/mocap
+```
+
+Dataset statistics `{about["dataset"]["name"]}`, SHA-256 `{about["dataset"]["hash"]}`.
+All settings stand in `model_index.json`.
+
+## Data and licences
+
+Weights: MIT, like the library. Captions: the sources' own labels, sentences of HumanML3D's *test* split (so no
+HumanML3D benchmark number may be reported for this model), sentences written for this project after looking at the
+clips, and sentences made by measuring the motion. Word vectors: all-MiniLM-L6-v2 (Apache-2.0), word list SCOWL.
+
+{thanks}
+
+## Limits
+
+Everyday movement only: walking, running, turning, jumping, kicks and punches, crouching, crawling, lifting, salsa,
+some sports. Hands have no fingers, there are no objects and no second person. Words far from these subjects give a
+plausible movement, not the one that was meant. Not for decisions about people.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="the built-in artifact")
+    parser.add_argument("artifact", type=Path, nargs="?")
+    parser.add_argument("--data", type=Path, default=Path("data/mocap"))
+    parser.add_argument("--card", type=Path, help="JSON of hftrainer bench quality")
+    args = parser.parse_args()
+    if args.artifact:
+        install(args.artifact, args.data)
+    if args.card:
+        (BUILT_IN / NAME / "README.md").write_text(card(json.loads(args.card.read_text())), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
