@@ -2,7 +2,8 @@
 
 IN and OUT are two files, or two folders: then every motion file below IN is converted to the same name
 below OUT. The ending of OUT chooses the format; for folders --format does. A .npy holds bare numbers: say
-what they are with --from and --fps. Of a folder in which some files fail the others are converted all the
+what they are with --from where their shape has several meanings, and with --fps where they do not have the usual rate
+(20, KIT 12.5); an .amc needs --fps. Of a folder in which some files fail the others are converted all the
 same, and the exit status is 1.
 """
 
@@ -49,7 +50,11 @@ def arguments(parser: Parser) -> None:
 
 
 def check_names(*names: str | None) -> None:
-    """Refuse a representation that does not exist, with the nearest that does."""
+    """Refuse a representation that does not exist, with the nearest that does.
+
+    Raises:
+        RequestError: a name that is unknown.
+    """
     from hftrainer.motion.representation.specs import get_spec
 
     for name in names:

@@ -3,7 +3,7 @@
 Several motions (more than one sentence, or --samples above 1) are numbered in the order of the sentences,
 the samples of one sentence together: -o walk.bvh becomes walk-000.bvh, walk-001.bvh, … Motion data is
 written before any picture of it. The seed, the model's hash and the settings are stored in .npz files (see
-hftrainer info) and printed by --json; .bvh and .npy have no place for them.
+hftrainer info) and printed by --json; .bvh and .npy have no place for them, so give them a second -o NAME.npz.
 """
 
 from __future__ import annotations

@@ -120,5 +120,7 @@ class Parser(argparse.ArgumentParser):
 
 def add_input_flags(parser: Parser) -> None:
     """``--from`` and ``--fps``: what the numbers of an input file are, where the file does not say so itself."""
-    parser.flag("--from", dest="named", metavar="NAME", help="representation of the input (needed for .npy)")
-    parser.flag("--fps", type=above_zero("frames per second"), help="frame rate of the input (needed for .npy)")
+    parser.flag("--from", dest="named", metavar="NAME",
+                help="representation of the input (for a .npy whose shape has several meanings)")  # fmt: skip
+    parser.flag("--fps", type=above_zero("frames per second"),
+                help="frame rate of the input (for .amc, and a .npy not at 20; KIT 12.5)")  # fmt: skip

@@ -280,8 +280,8 @@ class CmuFolder:
 
     Args:
         folder: searched to any depth for ``.amc`` files, each with its subject's ``.asf`` beside it.
-        index: CMU's index text; by default the first ``*index*.txt`` found in ``folder``. Clips without a line in it
-            are kept and get no words from it.
+        index: CMU's index text; by default the first text in ``folder`` with ``index`` in its name. Clips without a
+            line in it are kept and get no words from it.
 
     Raises:
         FileNotFoundError: there is no such folder, or no such index.
@@ -315,7 +315,8 @@ class CmuFolder:
                 f"{folder}: every trial must have its subject's skeleton; absent: {', '.join(sorted(lost))}."
             )
         if self.index is None:
-            self._index = next(iter(sorted(folder.rglob("*index*.txt"))), None)
+            texts = (path for path in folder.rglob("*") if path.suffix.lower() == ".txt")
+            self._index = min((path for path in texts if "index" in path.name.lower()), default=None)
         else:
             self._index = Path(self.index)
             if not self._index.is_file():
@@ -366,6 +367,11 @@ class CmuFolder:
 
 def open_source(folder: str | Path, index: str | Path | None = None, kit_text: bool = False) -> Pack | CmuFolder:
     """The source that stands in ``folder``: the project's pack if it has ``clips.jsonl``, else CMU's download.
+
+    Args:
+        folder: where the recordings are.
+        index: CMU's index text where it is not in ``folder``.
+        kit_text: of a pack, also its KIT-ML sentences.
 
     Raises:
         FileNotFoundError: there is no such folder.

@@ -134,7 +134,13 @@ def check_joints(joints: np.ndarray, supported: bool = False) -> Iterator[tuple[
 
 
 def check_clip(folder: Path, clip: str, supported: bool = False) -> list[Finding]:
-    """Everything that is wrong with one clip of a dataset folder."""
+    """Everything that is wrong with one clip of a dataset folder.
+
+    Args:
+        folder: the dataset.
+        clip: its name in the split files.
+        supported: the person stands or hangs on something that is not in the data.
+    """
     found: list[Finding] = []
 
     def add(kind: str, text: str) -> None:

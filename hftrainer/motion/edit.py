@@ -74,6 +74,16 @@ def resample_times(frames: int, source_fps: float, target_fps: float, method: st
 def fit_times(frames: int, count: int) -> np.ndarray:
     """``count`` positions spread evenly over ``frames`` frames, both ends included.
 
+    Args:
+        frames: number of old frames.
+        count: number of new ones.
+
+    Returns:
+        ``(count,)`` float64 within ``[0, frames - 1]``.
+
+    Raises:
+        ValueError: ``frames`` or ``count`` is below 1.
+
     >>> fit_times(3, 5).tolist()
     [0.0, 0.5, 1.0, 1.5, 2.0]
     """
@@ -183,6 +193,9 @@ def mirror(motion: Motion) -> Motion:
             mirrored joints gives for a body whose left and right bones are equally long. (HumanML3D's reference body
             has bones that differ by up to 7 mm between the sides; those lengths change sides too.)
 
+    Raises:
+        ValueError: a representation that cannot be edited.
+
     >>> motion = Motion(np.random.default_rng(0).normal(size=(5, 22, 3)), "joints", fps=20)
     >>> bool((mirror(mirror(motion)).data == motion.data).all())
     True
@@ -213,6 +226,9 @@ def on_floor(motion: Motion) -> Motion:
 
     Args:
         motion: joints or features; only heights change.
+
+    Raises:
+        ValueError: a representation that cannot be edited.
 
     >>> motion = on_floor(Motion(np.ones((5, 22, 3)), "joints", fps=20))
     >>> float(motion.data[..., 1].min())

@@ -11,8 +11,10 @@
 | ``rot6d_rows`` | ``(..., 6)`` | first row, then second: R00 R01 R02 R10 R11 R12 (motion272) |
 
 The second and the third are both called "row" in the field. ``columns`` and ``interleaved`` are permutations of each
-other; ``rows`` is ``columns`` of the transposed matrix. All functions compute in float64 unless the input is float32,
-and return the input's precision.
+other; ``rows`` is ``columns`` of the transposed matrix. Six numbers become a rotation by Gram-Schmidt: Zhou et al.,
+"On the Continuity of Rotation Representations in Neural Networks", CVPR 2019.
+
+All functions compute in float64 unless the input is float32, and return the input's precision.
 """
 
 from __future__ import annotations
@@ -127,6 +129,12 @@ def quat_between(source: Any, target: Any) -> np.ndarray:
         ``(..., 4)`` unit quaternions. Opposite directions have no shortest rotation; a half turn about an axis
         perpendicular to ``source`` is given.
 
+    Raises:
+        ValueError: a direction of length 0.
+
+    Source:
+        ``(|u||v| + u.v, u x v)``, normalised; HumanML3D's ``qbetween``.
+
     >>> quat_between([0, 0, 2.0], [0, 0, 1.0]).tolist()
     [1.0, 0.0, 0.0, 0.0]
     """
@@ -160,6 +168,9 @@ def slerp(quats: Any, times: Any) -> np.ndarray:
 
     Raises:
         ValueError: a time outside the frames.
+
+    Source:
+        Shoemake, "Animating Rotation with Quaternion Curves", SIGGRAPH 1985.
 
     >>> quats = rotvec_to_quat_wxyz([[0, 0, 0], [0, 1.0, 0]])
     >>> bool(np.allclose(quat_wxyz_to_rotvec(slerp(quats, [0.25])), [[0, 0.25, 0]]))

@@ -23,6 +23,9 @@ def t_pose(joints: Any) -> np.ndarray:
         are the clip's medians; hips and lower spine, neck and collars stand to each other as in the clip's mean; the
         rest of trunk and feet points as in the neutral SMPL body.
 
+    Raises:
+        ValueError: another shape, or no frame.
+
     >>> from hftrainer.motion.skeleton import SMPL22
     >>> body = np.zeros((22, 3))
     >>> for joint, parent in enumerate(SMPL22.parents[1:], 1):
