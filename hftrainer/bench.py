@@ -1,11 +1,9 @@
-"""How fast the pieces are, measured beside the plain way of doing the same: ``python -m hftrainer.bench motion``."""
+"""How fast the pieces are, measured beside the plain way of doing the same: ``hftrainer bench motion``."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +16,7 @@ from hftrainer.motion.skeleton import SMPL22
 
 UP, FORWARD = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 
-#: What the house asks for on two cores, frames per second.
+#: The bars on two cores, frames per second.
 ENCODE_BAR, DECODE_BAR = 40_000, 400_000
 
 
@@ -211,17 +209,3 @@ def motion_speed(clips: int = 32, frames: int = 196, seconds: float = 1.5) -> di
         },
         "largest_difference": difference,
     }  # fmt: skip
-
-
-def main(arguments: list[str]) -> int:
-    """Print one measurement as JSON; the exit status is 1 when a bar does not hold, 2 for an unknown name."""
-    if arguments != ["motion"]:
-        print(f"a bench must be named: motion; got {' '.join(arguments) or 'nothing'}.", file=sys.stderr)
-        return 2
-    report = motion_speed()
-    print(json.dumps(report, indent=2))
-    return 0 if report["encode"]["holds"] and report["decode"]["holds"] else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

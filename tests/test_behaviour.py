@@ -124,9 +124,9 @@ def test_small_noise_changes_no_verdict(name):
 
 
 def test_the_table_is_wide_enough():
-    assert len(BEHAVIOURS) >= NEEDED and len({b.name for b in BEHAVIOURS}) >= 20
+    assert len(BEHAVIOURS) >= NEEDED and len({b.rule_name for b in BEHAVIOURS}) >= 20
     assert len({b.prompt for b in BEHAVIOURS}) == len(BEHAVIOURS)
-    assert {b.name for b in BEHAVIOURS} == set(RULES)
+    assert {b.rule_name for b in BEHAVIOURS} == set(RULES)
     assert all(b.description and (b.seconds is None or 1 < b.seconds < 10) for b in BEHAVIOURS)
     assert sum(b.unseen for b in BEHAVIOURS) >= 8
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from capture_files import caption, channels, make_download, make_pack, walk
 
+from hftrainer.cli import main
 from hftrainer.data.build import build, encode, mirror_joints
 from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.data.mocap import Listing, Pack, Span, open_source, parse_cmu_index
@@ -199,7 +200,7 @@ def test_cmus_own_download(tmp_path):
     assert records[2]["windows"][0]["captions"] == [["salsa", "cmu_index"]]
 
 
-def test_a_damaged_trial_is_left_out_and_named_and_taken_once_it_is_mended(tmp_path):
+def test_a_damaged_trial_is_left_out_and_named_and_taken_once_it_is_mended(tmp_path, capsys):
     trials = {"02_01": walk(3.0, fps=120), "02_02": walk(3.0, fps=120)}
     folder = make_download(tmp_path / "all", trials, "02_01\twalk\n02_02\twalk\n")
     (bad,) = folder.rglob("02_02.amc")
@@ -208,6 +209,8 @@ def test_a_damaged_trial_is_left_out_and_named_and_taken_once_it_is_mended(tmp_p
     about = build(folder, tmp_path / "out", workers=1, captions=tmp_path, measured=False)
     assert set(about["damaged"]) == {"cmu_02_02"} and "02_02.amc" in about["damaged"]["cmu_02_02"]
     assert about["counts"]["clips"] == 1 and "cmu_02_02" not in (tmp_path / "out/all.txt").read_text()
+    words = ["data", "build", "mocap", "--from", str(folder), "-o", str(tmp_path / "out"), "--workers", "1"]
+    assert main(words) == 1 and "left out: cmu_02_02: 02_02.amc: every frame" in capsys.readouterr().out
     bad.write_text(whole)
     about = build(folder, tmp_path / "out", workers=1, captions=tmp_path, measured=False)
     assert "damaged" not in about and about["counts"]["clips"] == 2

@@ -38,24 +38,24 @@ class Behaviour:
 
     Attributes:
         prompt: what the model is asked.
-        name: the name of the rule, a key of ``RULES``.
+        rule_name: a key of ``RULES``.
         unseen: the sentence uses a word that no caption of the built data contains.
         seconds: a duration that suits the action; ``None`` leaves it to the model.
     """
 
     prompt: str
-    name: str
+    rule_name: str
     unseen: bool = False
     seconds: float | None = None
 
     @property
     def description(self) -> str:
         """The rule in words and numbers."""
-        return RULES[self.name].says
+        return RULES[self.rule_name].says
 
     def rule(self, joints: np.ndarray, fps: float) -> bool:
         """Whether ``(T, 22, 3)`` joints in metres at ``fps`` do what the prompt says."""
-        return RULES[self.name].holds(measure(joints, fps))
+        return RULES[self.rule_name].holds(measure(joints, fps))
 
 
 #: What the model is asked. The persons and verbs of ``unseen`` prompts stand in no caption of the built data.
@@ -197,21 +197,21 @@ def score(
     rows: list[dict[str, Any]] = []
     missing = 0
     for behaviour in behaviours:
-        holds = RULES[behaviour.name].holds
+        holds = RULES[behaviour.rule_name].holds
         own = bodies[behaviour.prompt]
         of = max(expected, len(own))
         missing += of - sum(body is not None for body in own)
         others = [
             body
             for other in behaviours
-            if other.name != behaviour.name
+            if other.rule_name != behaviour.rule_name
             for body in bodies[other.prompt]
             if body is not None
         ]
         rows.append(
             {
                 "prompt": behaviour.prompt,
-                "rule": behaviour.name,
+                "rule": behaviour.rule_name,
                 "unseen": behaviour.unseen,
                 "hold": _share(sum(bool(holds(body)) for body in own if body is not None), of),
                 "others": _share(sum(bool(holds(body)) for body in others), len(others)),
@@ -221,7 +221,7 @@ def score(
     def total(part: list[dict[str, Any]], key: str) -> dict[str, float | int]:
         return _share(sum(row[key]["held"] for row in part), sum(row[key]["of"] for row in part))
 
-    names = list(dict.fromkeys(behaviour.name for behaviour in behaviours))
+    names = list(dict.fromkeys(behaviour.rule_name for behaviour in behaviours))
     by_rule = {}
     for name in names:
         part = [row for row in rows if row["rule"] == name]

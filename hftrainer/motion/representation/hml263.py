@@ -11,6 +11,8 @@ published model and score depends on it:
 * The root velocity is turned by the *later* frame's heading, the joint velocities by the *earlier* one's.
 * T frames give T - 1 rows.
 
+Encoding and decoding stand in one file, long as that makes it: each quirk is written by one and undone by the other.
+
 Inside, arrays are component first, time last, ``(3, J, T)``: one numpy call then runs over whole contiguous clips.
 
 Source: HumanML3D, ``motion_representation.ipynb`` and ``common/skeleton.py`` (MIT); computed here in float64 where
