@@ -255,6 +255,7 @@ class Stand:
     frame_range = (40, 196)
     calls: list = []
     trouble: BaseException | None = None
+    notes: dict = {}
 
     @classmethod
     def from_pretrained(cls, name=None, device="cpu"):
@@ -267,7 +268,7 @@ class Stand:
             raise self.trouble
         lengths = frames or [40] * len(prompts)
         return [
-            walking(n).replace(about={"prompt": p, "sample": s})
+            walking(n).replace(about={"prompt": p, "sample": s, **self.notes})
             for p, n in zip(prompts, lengths, strict=True) for s in range(samples)
         ]  # fmt: skip
 
@@ -318,6 +319,15 @@ def test_settings_reach_the_model_only_when_given(stand, capsys):
     assert Stand.calls[1:] == [(["a walk"], None, 0, 1, ("guidance", 2.5), ("temperature", 0.8))]
     assert main(["generate", "a walk", "-o", "b.npz", "--temperature", "0"]) == 2
     assert "--temperature must be a number above 0; got '0'." in capsys.readouterr().err
+
+
+def test_words_that_the_model_does_not_know_are_named_once(stand, monkeypatch, capsys):
+    words = ["generate", "a yeti walks", "--samples", "2", "-o", "a.npz"]
+    assert main(words) == 0 and "does not know" not in capsys.readouterr().err
+    monkeypatch.setattr(Stand, "notes", {"unknown_words": ["yeti"]})
+    assert main(words) == 0
+    assert capsys.readouterr().err.count("does not know 'yeti' in 'a yeti walks'") == 1
+    assert main([*words, "--quiet"]) == 0 and capsys.readouterr().err == ""
 
 
 def test_many_prompts_go_in_pieces(stand, tmp_path, capsys):

@@ -9,6 +9,7 @@ hftrainer info) and printed by --json; .bvh and .npy have no place for them, so 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -151,6 +152,12 @@ def write(motion: Motion, files: Sequence[Path], caption: str | None, progress: 
         kept.unlink()
 
 
+def tell_unknown(prompt: str, words: Sequence[str]) -> None:
+    """Say on stderr which words of a sentence the model passed over."""
+    listed = ", ".join(repr(word) for word in words)
+    print(f"hftrainer: the model does not know {listed} in {prompt!r}; it went by the other words.", file=sys.stderr)
+
+
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Make the motions and write the files."""
     started = time.monotonic()
@@ -161,6 +168,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     rows = plan(args.output or [], count, DATA + PICTURES)
     report: list[dict[str, Any]] = []
     for index, (prompt, motion) in enumerate(make(args, prompts, progress)):
+        if motion.about.get("unknown_words") and not args.quiet and index % args.samples == 0:
+            tell_unknown(prompt, motion.about["unknown_words"])
         write(motion, rows[index], prompt, progress)
         report.append(
             {
