@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from capture_files import caption, make_pack, squat, walk
 
+from hftrainer.cli import main
 from hftrainer.data.build import build
 from hftrainer.data.humanml3d import HumanML3D, parse_captions
 from hftrainer.data.verify import verify
@@ -155,17 +156,17 @@ def test_legs_on_the_wrong_side(broken):
     assert "flipped" in again(broken, swap)
 
 
+def bend_backwards(joints):
+    """The left knee on the other side of the line from hip to ankle: all lengths stay."""
+    hip, knee, ankle = joints[:, 1], joints[:, 4], joints[:, 7]
+    leg = (ankle - hip) / np.linalg.norm(ankle - hip, axis=-1, keepdims=True)
+    along = hip + ((knee - hip) * leg).sum(-1, keepdims=True) * leg
+    joints[:, 4] = 2 * along - knee
+    return joints
+
+
 def test_knee_bent_backwards(broken):
-    """The knee goes to the other side of the line from hip to ankle: all lengths stay."""
-
-    def bend(joints):
-        hip, knee, ankle = joints[:, 1], joints[:, 4], joints[:, 7]
-        leg = (ankle - hip) / np.linalg.norm(ankle - hip, axis=-1, keepdims=True)
-        along = hip + ((knee - hip) * leg).sum(-1, keepdims=True) * leg
-        joints[:, 4] = 2 * along - knee
-        return joints
-
-    assert again(broken, bend, "cmu_bend") == {"flipped"}
+    assert again(broken, bend_backwards, "cmu_bend") == {"flipped"}
 
 
 def test_bones_that_grow(broken):
@@ -186,13 +187,23 @@ def test_a_jump_between_two_frames(broken):
 
 def test_what_carries_a_body_may_be_known(broken):
     """A clip on a ladder is named under ``supported`` and may leave the floor; its knees may still not flip."""
+
     def fly(joints):
         joints[30:60, :, 1] += 0.4
         return joints
 
     about = json.loads((broken / "dataset.json").read_text())
-    (broken / "dataset.json").write_text(json.dumps({**about, "supported": ["cmu_walk"]}))
+    (broken / "dataset.json").write_text(json.dumps({**about, "supported": ["cmu_walk", "cmu_bend"]}))
     assert again(broken, fly) == set()
+    assert again(broken, bend_backwards, "cmu_bend") == {"flipped"}
+
+
+def test_the_verb_names_clips_and_fails(whole, broken, capsys):
+    assert main(["data", "verify", str(whole), "--workers", "1"]) == 0
+    assert capsys.readouterr().out == "every clip is sound\n"
+    (broken / "texts/cmu_walk.txt").unlink()
+    assert main(["data", "verify", str(broken), "--workers", "1"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "clips that are not sound: 1"
 
 
 def test_verify_refuses_what_is_no_dataset(tmp_path):

@@ -27,5 +27,5 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     findings = verify(args.folder, workers=args.workers)
     clips = sorted({finding.clip for finding in findings})
     report = {"folder": args.folder, "clips": clips, "findings": [asdict(finding) for finding in findings]}
-    last = f"{len(clips)} clips are not sound" if clips else "every clip is sound"
+    last = f"clips that are not sound: {len(clips)}" if clips else "every clip is sound"
     return Done(report, [*map(str, findings), last], code=1 if clips else 0)
