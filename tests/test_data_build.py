@@ -2,6 +2,11 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +24,7 @@ from hftrainer.motion.representation.hml263 import canonicalize, hml263_to_joint
 from hftrainer.motion.representation.specs import get_spec
 from hftrainer.motion.rotation import rotvec_to_matrix
 from hftrainer.motion.skeleton import SMPL22
+from tests.conftest import ROOT
 
 CAPTIONS = [
     caption("cmu_walk", "walk to the left"),
@@ -223,6 +229,27 @@ def test_a_changed_recording_is_made_anew(tmp_path):
     make_download(tmp_path / "all", {"02_01": walk(5.0, fps=120)}, "02_01\twalk\n")
     build(folder, tmp_path / "out", workers=1, captions=tmp_path, measured=False)
     assert len(np.load(tmp_path / "out/new_joints/cmu_02_01.npy")) == len(before) + 40
+
+
+def test_ctrl_c_ends_a_parallel_build_in_one_sentence_and_the_next_goes_on(tmp_path):
+    clips = {f"cmu_{number:03d}": walk(20.0) for number in range(60)}
+    folder = make_pack(tmp_path / "p", clips, [], {"cmu_001": "test"})
+    words = [sys.executable, "-m", "hftrainer", "data", "build", "mocap", "--from", "p", "-o", "set", "--quiet"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while process.poll() is None and len(list((tmp_path / "set").glob("origins/*.json"))) < 2:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and said.count("\n") == 1 and said.startswith("hftrainer: stopped by Ctrl-C"), said
+    made = list((tmp_path / "set/origins").glob("*.json"))
+    assert 2 <= len(made) < len(clips) and not list((tmp_path / "set").rglob("*.part"))
+    one = ["cmu_000", "cmu_001"]
+    build(folder, tmp_path / "set", workers=1, clips=one)
+    build(folder, tmp_path / "other", workers=1, clips=one)
+    assert hashes(tmp_path / "set") == hashes(tmp_path / "other")
 
 
 def test_refusals(tmp_path, pack):

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,13 +110,12 @@ def attempts(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, str | Non
         for job in jobs:
             yield job, attempt(job)
         return
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
-    try:
+    from hftrainer.data.pool import processes
+
+    with processes(min(workers, len(jobs)), method="spawn") as pool:
         waiting = {pool.submit(attempt, job): job for job in jobs}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def convert_folder(

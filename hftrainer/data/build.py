@@ -21,12 +21,12 @@ How clips are cut into windows and where their words come from is in ``hftrainer
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ import numpy as np
 
 from hftrainer.data.humanml3d import FPS
 from hftrainer.data.mocap import ACKNOWLEDGEMENTS, Listing, Pack, Source, open_source
+from hftrainer.data.pool import processes
 from hftrainer.data.retarget import retarget
 from hftrainer.data.windows import (
     CAPTIONS,
@@ -112,15 +113,17 @@ def encode(joints: np.ndarray, name: str = "motion") -> np.ndarray:
 def _write(path: Path, data: bytes) -> None:
     """Write beside, then rename: a reader never sees half a file."""
     beside = path.with_name(path.name + ".part")
-    beside.write_bytes(data)
-    os.replace(beside, path)
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        np.save(file, array)
-    os.replace(beside, path)
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    _write(path, buffer.getvalue())
 
 
 def _json(value: Any) -> bytes:
@@ -344,8 +347,7 @@ def build(
         results = ((clip, _build_clip(opened, listings[clip], job)) for clip in wanted)
         _count(results, done, len(wanted), progress)
     else:
-        start = (_start_worker, (open_source, arguments, job))
-        with ProcessPoolExecutor(workers, initializer=start[0], initargs=start[1]) as pool:
+        with processes(workers, _start_worker, (open_source, arguments, job)) as pool:
             _count(pool.map(_work, wanted, chunksize=4), done, len(wanted), progress)
     return _finish(out, opened, wanted, excluded, job, kit_text)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hftrainer.data.humanml3d import FPS
+from hftrainer.data.pool import processes
 from hftrainer.motion.measure import runs_of
 from hftrainer.motion.representation.hml263 import hml263_to_joints
 from hftrainer.motion.skeleton import SMPL22
@@ -219,6 +219,6 @@ def verify(folder: str | Path, workers: int = 2) -> list[Finding]:
     if workers <= 1:
         return sorted(_check_many(folder, clips, supported))
     parts = [clips[i::workers] for i in range(workers)]
-    with ProcessPoolExecutor(workers) as pool:
+    with processes(workers) as pool:
         results = pool.map(_check_many, [folder] * workers, parts, [supported] * workers)
         return sorted(finding for part in results for finding in part)
