@@ -1,6 +1,6 @@
 """Put a trained artifact into the package, in half precision, with its card.
 
-    python tools/built_in.py runs/motiongpt-mini-instruct/artifact --data data/mocap
+    python tools/built_in.py runs/motiongpt-mini-instruct/artifact --guidance 4 --top-p 0.8
     hftrainer bench quality -o results/motiongpt-mini-quality.json
     python tools/built_in.py --card results/motiongpt-mini-quality.json
 
@@ -18,13 +18,13 @@ import torch
 
 from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.models.artifact import BUILT_IN
-from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle
+from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
 
 NAME = "motiongpt-mini"
 SHORTEST = 16  # frames; the shortest training clips are of this size
 
 
-def install(artifact: Path, data: Path) -> None:
+def install(artifact: Path, data: Path, sampling: Sampling) -> None:
     """Weights, statistics and words of ``artifact`` become the built-in ``motiongpt-mini``."""
     bundle = MotionGPTBundle.from_pretrained(artifact)
     licences = HumanML3D(data).about["licences"]
@@ -38,7 +38,7 @@ def install(artifact: Path, data: Path) -> None:
     }
     made = MotionGPTBundle(
         bundle.motion_tokenizer, bundle.language_model, bundle.words, bundle.statistics,
-        (SHORTEST, bundle.frame_range[1]), about,
+        (SHORTEST, bundle.frame_range[1]), about, sampling,
     )  # fmt: skip
     made.save_pretrained(BUILT_IN / NAME, torch.float16)
 
@@ -99,7 +99,7 @@ contains, {unseen:.0%} hold.
 hftrainer data build mocap --from ../shared/data/mocap -o data/mocap
 python tools/word_vectors.py --data data/mocap --dictionary {dictionary} -o data/words
 {chr(10).join(commands)}
-python tools/built_in.py runs/{NAME}-instruct/artifact --data data/mocap
+python tools/built_in.py runs/{NAME}-instruct/artifact --guidance {bundle.sampling.guidance:g} --top-p {bundle.sampling.top_p:g}
 ```
 
 Dataset statistics `{about["dataset"]["name"]}`, SHA-256 `{about["dataset"]["hash"]}`.
@@ -125,10 +125,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="the built-in artifact")
     parser.add_argument("artifact", type=Path, nargs="?")
     parser.add_argument("--data", type=Path, default=Path("data/mocap"))
+    parser.add_argument("--guidance", type=float, default=1.0, help="the artifact's own choice of sampling")
+    parser.add_argument("--top-p", type=float, default=0.9)
     parser.add_argument("--card", type=Path, help="JSON of hftrainer bench quality")
     args = parser.parse_args()
     if args.artifact:
-        install(args.artifact, args.data)
+        install(args.artifact, args.data, Sampling(guidance=args.guidance, top_p=args.top_p))
     if args.card:
         (BUILT_IN / NAME / "README.md").write_text(card(json.loads(args.card.read_text())), encoding="utf-8")
 

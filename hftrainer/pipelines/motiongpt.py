@@ -6,6 +6,7 @@ The prompt is read by the language model, which answers with motion tokens; the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hftrainer.errors import GenerationError
-from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle
+from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
 from hftrainer.models.text import END, UNKNOWN, foreign_letters, pad, unknown_words
 from hftrainer.motion.clip import Motion
 
@@ -90,9 +91,9 @@ class MotionGPTPipeline:
         *,
         seed: int = 0,
         samples: int = 1,
-        temperature: float = 1.0,
-        top_p: float = 0.9,
-        guidance: float = 1.0,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
     ) -> list[Motion]:
         """Motions of sentences.
 
@@ -102,9 +103,7 @@ class MotionGPTPipeline:
             seed: sample ``s`` of any prompt has the generator ``seed + s``, so a prompt gives the same motion alone or
                 among others.
             samples: motions per prompt.
-            temperature: below 1 is more usual, above 1 more surprising.
-            top_p: tokens are drawn from the likeliest that together have this probability.
-            guidance: above 1 follows the words more closely, at twice the work.
+            guidance, temperature, top_p: see ``Sampling``; ``None`` is the artifact's own choice.
 
         Returns:
             ``len(prompts) * samples`` motions (hml263, 20 fps), all samples of the first prompt first.
@@ -117,11 +116,13 @@ class MotionGPTPipeline:
         wanted = self._lengths(len(rows), frames)
         if samples < 1:
             raise ValueError(f"samples must be at least 1; got {samples}.")
+        asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
+        sampling = replace(self.bundle.sampling, **{k: v for k, v in asked.items() if v is not None})
         motions = []
         for i, (row, count, note) in enumerate(zip(rows, wanted, notes, strict=True)):
             for sample in range(samples):
                 generator = torch.Generator().manual_seed(seed + sample)
-                codes = self._speak(row, count, generator, temperature, top_p, guidance)
+                codes = self._speak(row, count, generator, sampling)
                 if not codes:
                     raise GenerationError(
                         f"prompt {i}: the model answered with no motion tokens. Another seed may help."
@@ -129,8 +130,7 @@ class MotionGPTPipeline:
                 motion = self.bundle.detokenize(codes)[:count]
                 about = {
                     "task": "text-to-motion", "model": self.bundle.about.get("name", "motiongpt"),
-                    "model_hash": self.bundle.hash, "seed": seed + sample, "temperature": temperature, "top_p": top_p,
-                    "guidance": guidance, "tokens": codes, **note,
+                    "model_hash": self.bundle.hash, "seed": seed + sample, **asdict(sampling), "tokens": codes, **note,
                 }  # fmt: skip
                 motions.append(motion.replace(about=about, name=note["prompt"]))
         return motions
@@ -182,15 +182,7 @@ class MotionGPTPipeline:
             raise ValueError(" ".join(problems))
         return [int(n) for n in frames]
 
-    def _speak(
-        self,
-        prompt: str,
-        frames: int | None,
-        generator: torch.Generator,
-        temperature: float,
-        top_p: float,
-        guidance: float,
-    ) -> list[int]:
+    def _speak(self, prompt: str, frames: int | None, generator: torch.Generator, sampling: Sampling) -> list[int]:
         """Codes that answer one prompt; exactly as many as ``frames`` need where it is given."""
         bundle, network = self.bundle, self.bundle.language_model
         per = bundle.frames_per_token
@@ -199,7 +191,7 @@ class MotionGPTPipeline:
         else:
             most = fewest = -(-frames // per)
             text = f"generate motion with {most * per} frames: {prompt}"
-        texts = [text] if guidance == 1.0 else [text, "generate motion:"]
+        texts = [text] if sampling.guidance == 1.0 else [text, "generate motion:"]
         rows = [[*bundle.text.encode(t, add_special_tokens=False).ids, END] for t in texts]
         states, mask = network.encode(pad(rows).to(bundle.device))
         memories, past = network.memories(states), None
@@ -209,12 +201,13 @@ class MotionGPTPipeline:
         while len(codes) < most:
             hidden, past = network.decode(token, memories, mask, past)
             scores = network.logits(hidden[:, -1], text=False).float().cpu()
-            scores = scores[0] if guidance == 1.0 else scores[1] + guidance * (scores[0] - scores[1])
-            allowed = scores[first : bundle.end + 1].clone()
+            if sampling.guidance != 1.0:
+                scores = scores[1:] + sampling.guidance * (scores[:1] - scores[1:])
+            allowed = scores[0, first : bundle.end + 1].clone()
             allowed[-2] = -torch.inf  # a motion never starts twice
             if len(codes) < fewest:
                 allowed[-1] = -torch.inf
-            choice = _draw(allowed / temperature, top_p, generator)
+            choice = _draw(allowed / sampling.temperature, sampling.top_p, generator)
             if choice == len(allowed) - 1:
                 break
             codes.append(choice)

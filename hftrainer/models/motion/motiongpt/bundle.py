@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,29 @@ FILES = (
 #: State that only training needs.
 _TRAINING_ONLY = ("quantizer.code_sum", "quantizer.code_count", "quantizer.started")
 _WORDS = ("vocabulary.words", "vocabulary.word_scale")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn unless a request says otherwise; part of the artifact, because the best choice is.
+
+    Attributes:
+        guidance: above 1 follows the words more closely: scores move away from those of an empty request.
+        temperature: below 1 is more usual, above 1 more surprising.
+        top_p: tokens are drawn from the likeliest that together have this probability.
+    """
+
+    guidance: float = 1.0
+    temperature: float = 1.0
+    top_p: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.guidance < 1:
+            raise ValueError(f"guidance must be at least 1; got {self.guidance:g}. 1 means none.")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be above 0; got {self.temperature:g}.")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1; got {self.top_p:g}.")
 
 
 class Statistics:
@@ -100,6 +123,7 @@ class MotionGPTBundle:
         text: the tokenizer of prompts; it knows words and motion tokens.
         statistics: what normalised numbers mean.
         frame_range: fewest and most frames that may be asked for; both are multiples of ``frames_per_token``.
+        sampling: how tokens are drawn unless a request says otherwise.
         about: provenance written by training: recipe, data, licences, hours.
         hash: identity of the weights on disk, ``"unsaved"`` before.
     """
@@ -115,6 +139,7 @@ class MotionGPTBundle:
         statistics: Statistics,
         frame_range: tuple[int, int] = (40, 196),
         about: Mapping[str, Any] | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         codes, config = motion_tokenizer.config.codes, language_model.config
         if config.motion_tokens != codes + 3:
@@ -127,6 +152,7 @@ class MotionGPTBundle:
                 f"the language model must have one row a token, {self.text.get_vocab_size()}; got {config.vocabulary}."
             )
         self.frame_range, self.about, self.hash = frame_range, dict(about or {}), "unsaved"
+        self.sampling = sampling or Sampling()
 
     @property
     def frames_per_token(self) -> int:
@@ -176,7 +202,8 @@ class MotionGPTBundle:
             load_weights(language, folder / "language_model.safetensors", _WORDS)
             fill_words(language, words)
         statistics = Statistics.load(folder, cls.representation)
-        bundle = cls(tokenizer, language, words, statistics, tuple(index["frame_range"]), index.get("about"))
+        sampling = read_config(Sampling, index.get("sampling", {}), "sampling")
+        bundle = cls(tokenizer, language, words, statistics, tuple(index["frame_range"]), index.get("about"), sampling)
         bundle.hash = folder_hash(folder, FILES)
         return bundle
 
@@ -201,6 +228,7 @@ class MotionGPTBundle:
                     "representation": self.representation,
                     "fps": self.statistics.spec.fps,
                     "frame_range": list(self.frame_range),
+                    "sampling": asdict(self.sampling),
                     "motion_tokenizer": asdict(self.motion_tokenizer.config),
                     "language_model": asdict(self.language_model.config),
                     "about": self.about,
