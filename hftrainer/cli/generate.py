@@ -4,6 +4,7 @@ Several motions (more than one sentence, or --samples above 1) are numbered in t
 the samples of one sentence together: -o walk.bvh becomes walk-000.bvh, walk-001.bvh, … Motion data is
 written before any picture of it. The seed, the model's hash and the settings are stored in .npz files (see
 hftrainer info) and printed by --json; .bvh and .npy have no place for them, so give them a second -o NAME.npz.
+Without --guidance and --temperature the model's own choice is taken.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def arguments(parser: Parser) -> None:
     parser.flag("--frames", type=whole(1), help="length in frames, instead of --seconds")
     parser.flag("--samples", type=whole(1), default=1, help="motions for each sentence (default 1)")
     parser.flag("--seed", type=whole(0), default=0, help="the same seed gives the same motion (default 0)")
-    parser.flag("--guidance", type=above_zero(), help="above 1 follows the words more closely (default: the model's)")
-    parser.flag("--temperature", type=above_zero(), help="below 1 more usual, above 1 more surprising (default 1)")
+    parser.flag("--guidance", type=above_zero(), help="above 1 follows the words more closely")
+    parser.flag("--temperature", type=above_zero(), help="below 1 more usual, above 1 more surprising")
     parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
     endings = ", ".join(DATA + PICTURES)
     parser.flag("-o", "--output", action="append", metavar="FILE", help=f"may be repeated; {endings}")
