@@ -1,7 +1,10 @@
-"""How good a MotionGPT artifact is: what its tokens keep of a motion, and whether it does what it is told."""
+"""How good an artifact is: what its tokens keep of a motion, whether it does what it is told, how long that takes."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -125,3 +128,55 @@ def model_quality(
 
 def _bar(value: float, bar: float, below: bool = False) -> dict[str, Any]:
     return {"value": value, "bar": bar, "holds": value <= bar if below else value >= bar}
+
+
+#: Seconds from the command to the finished video, on two CPU cores.
+COLD_START = 10.0
+_PROMPT = "a person walks forward and turns around"
+
+
+def generation_speed(model: str | None = None, repeats: int = 3) -> dict[str, Any]:
+    """Cold start to ``.mp4`` and ``.bvh`` as whole processes, and warm seconds per motion, batch 1, load excluded.
+
+    The ratio says how much of a cold start is not the motion itself.
+
+    Args:
+        model: artifact; ``None`` is the built-in one.
+        repeats: processes that are timed; the median counts.
+
+    Returns:
+        JSON values: seconds and what they were measured on.
+    """
+    cold = []
+    chosen = [] if model is None else ["--model", model]
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            files = [arg for name in ("a.bvh", "a.mp4") for arg in ("-o", str(Path(folder) / name))]
+            started = time.perf_counter()
+            command = [sys.executable, "-m", "hftrainer", "generate", _PROMPT, "--seconds", "6", "--quiet"]
+            subprocess.run([*command, *chosen, *files], check=True, stdout=subprocess.DEVNULL)
+            cold.append(time.perf_counter() - started)
+    pipe = MotionGPTPipeline.from_pretrained(model)
+    pipe([_PROMPT], [120])  # warm-up
+    warm = []
+    for seed in range(10):
+        started = time.perf_counter()
+        pipe([_PROMPT], [120], seed=seed)
+        warm.append(time.perf_counter() - started)
+    value = float(np.median(cold))
+    return {
+        "model_hash": pipe.bundle.hash,
+        "device": "cpu",
+        "frames": 120,
+        "cold_start_to_mp4_and_bvh_s": {
+            "value": round(value, 2),
+            "bar": COLD_START,
+            "holds": value <= COLD_START,
+            "runs": len(cold),
+        },
+        "warm_s_per_motion": {
+            "median": round(float(np.median(warm)), 3),
+            "p95": round(float(np.quantile(warm, 0.95)), 3),
+        },
+        "cold_over_warm": round(value / float(np.median(warm)), 1),
+    }

@@ -71,6 +71,7 @@ def card(quality: dict[str, Any]) -> str:
     thanks = "\n".join(f"- {line}" for line in about["acknowledgements"])
     low, high = bundle.frame_range
     dictionary = "/usr/share/dict/american-english-small --count 17000"
+    sampling = f"--guidance {bundle.sampling.guidance:g} --top-p {bundle.sampling.top_p:g}"
     hours, unseen = about["training_hours"], does["unseen"]["rate"]
     return f"""# {NAME}
 
@@ -99,7 +100,7 @@ contains, {unseen:.0%} hold.
 hftrainer data build mocap --from ../shared/data/mocap -o data/mocap
 python tools/word_vectors.py --data data/mocap --dictionary {dictionary} -o data/words
 {chr(10).join(commands)}
-python tools/built_in.py runs/{NAME}-instruct/artifact --guidance {bundle.sampling.guidance:g} --top-p {bundle.sampling.top_p:g}
+python tools/built_in.py runs/{NAME}-instruct/artifact {sampling}
 ```
 
 Dataset statistics `{about["dataset"]["name"]}`, SHA-256 `{about["dataset"]["hash"]}`.

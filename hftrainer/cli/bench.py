@@ -20,13 +20,16 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "motion": ("hftrainer.bench", "motion_speed", ()),
     "rendering": ("hftrainer.rendering.speed", "rendering_speed", ()),
     "quality": ("hftrainer.quality", "model_quality", ("model", "data", "seeds")),
+    "generate": ("hftrainer.quality", "generation_speed", ("model",)),
 }
 
 
 def arguments(parser: Parser) -> None:
     """What ``hftrainer bench`` takes."""
     parser.add_argument("what", metavar="WHAT", help=", ".join(BENCHES))
-    parser.flag("--model", metavar="NAME|FOLDER|REPO", help="quality: which model; the built-in one by default")
+    parser.flag(
+        "--model", metavar="NAME|FOLDER|REPO", help="quality, generate: which model; the built-in one by default"
+    )
     parser.flag("--data", metavar="DIR", help="quality: dataset folder (default data/mocap)")
     parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5)")
     parser.flag("-o", "--output", metavar="FILE.json", help="keep the result, for example in results/")
