@@ -262,6 +262,10 @@ class Stand:
         cls.calls = [("load", name, device)]
         return cls()
 
+    def check(self, prompts):
+        if "unreadable" in prompts:
+            raise ValueError(f"prompt {prompts.index('unreadable')} must be English.")
+
     def __call__(self, prompts, frames=None, seed=0, samples=1, **settings):
         self.calls.append((prompts, frames, seed, samples, *settings.items()))
         if self.trouble is not None:
@@ -328,6 +332,13 @@ def test_words_that_the_model_does_not_know_are_named_once(stand, monkeypatch, c
     assert main(words) == 0
     assert capsys.readouterr().err.count("does not know 'yeti' in 'a yeti walks'") == 1
     assert main([*words, "--quiet"]) == 0 and capsys.readouterr().err == ""
+
+
+def test_the_last_prompt_is_checked_before_the_first_is_made(stand, tmp_path, capsys):
+    (tmp_path / "p.txt").write_text("\n".join([f"sentence {n}" for n in range(40)] + ["unreadable"]))
+    assert main(["generate", "--prompts", "p.txt", "-o", "m.npy", "--quiet"]) == 2
+    assert "prompt 40 must be English." in capsys.readouterr().err
+    assert stand.calls == [("load", None, "cpu")] and not list(tmp_path.glob("m-*"))
 
 
 def test_many_prompts_go_in_pieces(stand, tmp_path, capsys):

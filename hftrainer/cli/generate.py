@@ -109,6 +109,7 @@ def make(args: argparse.Namespace, prompts: Sequence[str], progress: Progress) -
     from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 
     pipe = MotionGPTPipeline.from_pretrained(args.model, device=args.device)
+    pipe.check(prompts)
     least, most = pipe.frame_range
     frames = frames_asked(args, least, most, get_spec("hml263").fps)
     at_once = max(1, CHUNK // args.samples)

@@ -112,17 +112,17 @@ class MotionGPTPipeline:
             ValueError: a prompt is empty, not English or unknown; a length is out of range. The prompt is named.
             GenerationError: the model answered with no motion.
         """
-        rows, notes = self._read(prompts)
-        wanted = self._lengths(len(rows), frames)
+        notes = self.check(prompts)
+        wanted = self._lengths(len(prompts), frames)
         if samples < 1:
             raise ValueError(f"samples must be at least 1; got {samples}.")
         asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
         sampling = replace(self.bundle.sampling, **{k: v for k, v in asked.items() if v is not None})
         motions = []
-        for i, (row, count, note) in enumerate(zip(rows, wanted, notes, strict=True)):
+        for i, (row, count, note) in enumerate(zip(prompts, wanted, notes, strict=True)):
             for sample in range(samples):
                 generator = torch.Generator().manual_seed(seed + sample)
-                codes = self._speak(row, count, generator, sampling)
+                codes = self._speak(row.strip(), count, generator, sampling)
                 if not codes:
                     raise GenerationError(
                         f"prompt {i}: the model answered with no motion tokens. Another seed may help."
@@ -135,8 +135,19 @@ class MotionGPTPipeline:
                 motions.append(motion.replace(about=about, name=note["prompt"]))
         return motions
 
-    def _read(self, prompts: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
-        """Prompts as they go into templates, and what is to be noted of each."""
+    def check(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        """Refuse what the model cannot read, before any work is done.
+
+        Args:
+            prompts: English sentences.
+
+        Returns:
+            For each prompt what its motion will note: ``prompt``, and ``unknown_words`` where there are any.
+
+        Raises:
+            TypeError: one string instead of a list.
+            ValueError: a prompt is empty, not English, or has no word that the model knows; all such prompts are named.
+        """
         if isinstance(prompts, str):
             raise TypeError(f"prompts must be a list of sentences; got one string. Use [{prompts!r}].")
         if not prompts:
@@ -162,7 +173,7 @@ class MotionGPTPipeline:
             notes.append(note)
         if problems:
             raise ValueError(" ".join(problems))
-        return [p.strip() for p in prompts], notes
+        return notes
 
     def _lengths(self, count: int, frames: Sequence[int] | None) -> list[int | None]:
         """Frames of each motion, or ``None``."""
