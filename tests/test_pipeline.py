@@ -58,6 +58,19 @@ def test_guidance_changes_what_is_drawn(pipe):
     assert not np.array_equal(plain.data, guided.data)
 
 
+def test_candidates_are_drawn_together_and_judged(pipe):
+    one = pipe(["a person runs"], [64], seed=2, candidates=6)[0]
+    assert np.array_equal(one.data, pipe(["jumps", "a person runs"], [8, 64], seed=2, candidates=6)[1].data)
+    assert one.about["candidates"] == 6 and len(one) == 64
+    assert not np.array_equal(one.data, pipe(["a person runs"], [64], seed=2)[0].data)
+
+
+@pytest.mark.parametrize("wrong", [{"guidance": 0.5}, {"temperature": 0.0}, {"top_p": 1.5}, {"candidates": 0}])
+def test_impossible_sampling_is_refused(pipe, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        pipe(["a person runs"], **wrong)
+
+
 def test_a_model_that_says_nothing_is_a_failure_not_a_pose(monkeypatch):
     silent = MotionGPTPipeline(tiny.bundle())
     monkeypatch.setattr(silent, "_speak", lambda *_: [])

@@ -1,6 +1,6 @@
 """Put a trained artifact into the package, in half precision, with its card.
 
-    python tools/built_in.py runs/motiongpt-mini-instruct/artifact --guidance 4 --top-p 0.8
+    python tools/built_in.py runs/motiongpt-mini-instruct/artifact --guidance 5 --top-p 0.8 --candidates 8
     hftrainer bench quality -o results/motiongpt-mini-quality.json
     python tools/built_in.py --card results/motiongpt-mini-quality.json
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def card(quality: dict[str, Any]) -> str:
     thanks = "\n".join(f"- {line}" for line in about["acknowledgements"])
     low, high = bundle.frame_range
     dictionary = "/usr/share/dict/american-english-small --count 17000"
-    sampling = f"--guidance {bundle.sampling.guidance:g} --top-p {bundle.sampling.top_p:g}"
+    sampling = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in asdict(bundle.sampling).items())
     hours, unseen = about["training_hours"], does["unseen"]["rate"]
     return f"""# {NAME}
 
@@ -97,7 +98,7 @@ contains, {unseen:.0%} hold.
 ## How it was made
 
 ```bash
-hftrainer data build mocap --from ../shared/data/mocap -o data/mocap
+hftrainer data build mocap --from captures/pack -o data/mocap
 python tools/word_vectors.py --data data/mocap --dictionary {dictionary} -o data/words
 {chr(10).join(commands)}
 python tools/built_in.py runs/{NAME}-instruct/artifact {sampling}
@@ -127,11 +128,13 @@ def main() -> None:
     parser.add_argument("artifact", type=Path, nargs="?")
     parser.add_argument("--data", type=Path, default=Path("data/mocap"))
     parser.add_argument("--guidance", type=float, default=1.0, help="the artifact's own choice of sampling")
+    parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=0.9)
+    parser.add_argument("--candidates", type=int, default=1)
     parser.add_argument("--card", type=Path, help="JSON of hftrainer bench quality")
     args = parser.parse_args()
     if args.artifact:
-        install(args.artifact, args.data, Sampling(guidance=args.guidance, top_p=args.top_p))
+        install(args.artifact, args.data, Sampling(args.guidance, args.temperature, args.top_p, args.candidates))
     if args.card:
         (BUILT_IN / NAME / "README.md").write_text(card(json.loads(args.card.read_text())), encoding="utf-8")
 

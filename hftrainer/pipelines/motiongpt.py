@@ -94,6 +94,7 @@ class MotionGPTPipeline:
         guidance: float | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
+        candidates: int | None = None,
     ) -> list[Motion]:
         """Motions of sentences.
 
@@ -103,7 +104,7 @@ class MotionGPTPipeline:
             seed: sample ``s`` of any prompt has the generator ``seed + s``, so a prompt gives the same motion alone or
                 among others.
             samples: motions per prompt.
-            guidance, temperature, top_p: see ``Sampling``; ``None`` is the artifact's own choice.
+            guidance, temperature, top_p, candidates: see ``Sampling``; ``None`` is the artifact's own choice.
 
         Returns:
             ``len(prompts) * samples`` motions (hml263, 20 fps), all samples of the first prompt first.
@@ -116,7 +117,7 @@ class MotionGPTPipeline:
         wanted = self._lengths(len(prompts), frames)
         if samples < 1:
             raise ValueError(f"samples must be at least 1; got {samples}.")
-        asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
+        asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p, "candidates": candidates}
         sampling = replace(self.bundle.sampling, **{k: v for k, v in asked.items() if v is not None})
         motions = []
         for i, (row, count, note) in enumerate(zip(prompts, wanted, notes, strict=True)):
@@ -194,7 +195,11 @@ class MotionGPTPipeline:
         return [int(n) for n in frames]
 
     def _speak(self, prompt: str, frames: int | None, generator: torch.Generator, sampling: Sampling) -> list[int]:
-        """Codes that answer one prompt; exactly as many as ``frames`` need where it is given."""
+        """Codes that answer one prompt; exactly as many as ``frames`` need where it is given.
+
+        Of several candidates the one is kept that speaks most for the prompt: by Bayes' rule log p(prompt | motion) is
+        log p(motion | prompt) - log p(motion), up to a constant.
+        """
         bundle, network = self.bundle, self.bundle.language_model
         per = bundle.frames_per_token
         if frames is None:
@@ -202,28 +207,43 @@ class MotionGPTPipeline:
         else:
             most = fewest = -(-frames // per)
             text = f"generate motion with {most * per} frames: {prompt}"
-        texts = [text] if sampling.guidance == 1.0 else [text, "generate motion:"]
+        count = sampling.candidates
+        compare = sampling.guidance != 1.0 or count > 1
+        texts = [text, "generate motion:"] if compare else [text]
         rows = [[*bundle.text.encode(t, add_special_tokens=False).ids, END] for t in texts]
-        states, mask = network.encode(pad(rows).to(bundle.device))
+        states, mask = network.encode(pad(rows).repeat_interleave(count, 0).to(bundle.device))
         memories, past = network.memories(states), None
-        token = torch.tensor([0, bundle.start], device=bundle.device).expand(len(rows), 2)
-        codes: list[int] = []
-        first = network.config.first_motion
-        while len(codes) < most:
+        token = torch.tensor([0, bundle.start], device=bundle.device).expand(len(states), 2)
+        first, finished = network.config.first_motion, bundle.end - network.config.first_motion
+        drawn: list[list[int]] = [[] for _ in range(count)]
+        speaking, evidence = [True] * count, [0.0] * count
+        for place in range(most):
             hidden, past = network.decode(token, memories, mask, past)
-            scores = network.logits(hidden[:, -1], text=False).float().cpu()
-            if sampling.guidance != 1.0:
-                scores = scores[1:] + sampling.guidance * (scores[:1] - scores[1:])
-            allowed = scores[0, first : bundle.end + 1].clone()
-            allowed[-2] = -torch.inf  # a motion never starts twice
-            if len(codes) < fewest:
-                allowed[-1] = -torch.inf
-            choice = _draw(allowed / sampling.temperature, sampling.top_p, generator)
-            if choice == len(allowed) - 1:
+            scores = network.logits(hidden[:, -1], text=False)[:, first : bundle.end + 1].float().cpu()
+            scores[:, -2] = -torch.inf  # a motion never starts twice
+            if place < fewest:
+                scores[:, -1] = -torch.inf
+            likely = scores.log_softmax(-1)
+            asked, blank = likely[:count], likely[-count:]
+            guided = asked if sampling.guidance == 1.0 else _guide(asked, blank, sampling.guidance)
+            following = torch.full((count,), finished)
+            for i in range(count):
+                if speaking[i]:
+                    choice = _draw(guided[i] / sampling.temperature, sampling.top_p, generator)
+                    evidence[i] += float(asked[i, choice] - blank[i, choice])
+                    following[i] = choice
+                    speaking[i] = choice != finished
+                    if speaking[i]:
+                        drawn[i].append(choice)
+            if not any(speaking):
                 break
-            codes.append(choice)
-            token = torch.full((len(rows), 1), first + choice, device=bundle.device)
-        return codes
+            token = (first + following).repeat(len(texts))[:, None].to(bundle.device)
+        return drawn[max(range(count), key=evidence.__getitem__)]
+
+
+def _guide(asked: Tensor, blank: Tensor, guidance: float) -> Tensor:
+    """Log-probabilities moved away from those of an empty request; what is impossible stays so."""
+    return torch.where(asked.isinf(), asked, blank + guidance * (asked - blank))
 
 
 def _draw(scores: Tensor, top_p: float, generator: torch.Generator) -> int:

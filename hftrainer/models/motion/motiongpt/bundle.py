@@ -57,11 +57,13 @@ class Sampling:
         guidance: above 1 follows the words more closely: scores move away from those of an empty request.
         temperature: below 1 is more usual, above 1 more surprising.
         top_p: tokens are drawn from the likeliest that together have this probability.
+        candidates: motions drawn for one request; the one that speaks most for its words is kept.
     """
 
     guidance: float = 1.0
     temperature: float = 1.0
     top_p: float = 0.9
+    candidates: int = 1
 
     def __post_init__(self) -> None:
         if self.guidance < 1:
@@ -70,6 +72,8 @@ class Sampling:
             raise ValueError(f"temperature must be above 0; got {self.temperature:g}.")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1; got {self.top_p:g}.")
+        if self.candidates < 1:
+            raise ValueError(f"candidates must be at least 1; got {self.candidates}.")
 
 
 class Statistics:
