@@ -449,7 +449,7 @@ def test_generate_for_real(tmp_path):
 
 
 def test_a_prompt_in_another_script(tmp_path):
-    done = hftrainer("generate", "一个人向前走", "-o", "x.npz", cwd=tmp_path)
+    done = hftrainer("generate", "一个人向前走", "-o", "x.npz", "--quiet", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and not list(tmp_path.iterdir()), done.stderr
 
 

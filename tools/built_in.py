@@ -54,10 +54,13 @@ def card(quality: dict[str, Any]) -> str:
         )
     size = sum(p.numel() for n in (bundle.motion_tokenizer, bundle.language_model) for p in n.parameters()) / 1e6
     commands = []
+    parts: dict[str, int] = {}
     for stage in about["stages"]:
         s = stage["recipe"]
         kind = s["kind"].removeprefix("motiongpt-")
-        name = s["settings"].get("stage", kind) if kind == "language" else kind + ("-2" if "start" in s else "")
+        parts[kind] = parts.get(kind, 0) + 1
+        number = f"-{parts[kind]}" if parts[kind] > 1 else ""
+        name = s["settings"]["stage"] if kind == "language" else kind + number
         plan = s["schedule"]
         note = f"{plan['steps']} steps, {stage['seconds'] / 60:.0f} min on 2 CPU cores, seed {plan['seed']}"
         commands.append(f"hftrainer train recipes/{NAME}-{name}.toml -o runs/{NAME}-{name}   # {note}")

@@ -117,7 +117,12 @@ class MotionGPTPipeline:
         wanted = self._lengths(len(prompts), frames)
         if samples < 1:
             raise ValueError(f"samples must be at least 1; got {samples}.")
-        asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p, "candidates": candidates}
+        asked: dict[str, Any] = {
+            "guidance": guidance,
+            "temperature": temperature,
+            "top_p": top_p,
+            "candidates": candidates,
+        }
         sampling = replace(self.bundle.sampling, **{k: v for k, v in asked.items() if v is not None})
         motions = []
         for i, (row, count, note) in enumerate(zip(prompts, wanted, notes, strict=True)):
