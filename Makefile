@@ -6,7 +6,7 @@
 # make clean      removes what the above made, but not the environment
 
 PYTHON ?= python3
-PROMPT ?= a person walks forward and then turns around
+PROMPT ?= a person runs forward and jumps
 GOLDEN ?= tests/golden
 BIN    := .venv/bin
 READY  := .venv/ready
