@@ -453,7 +453,7 @@ def test_a_prompt_in_another_script(tmp_path):
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and not list(tmp_path.iterdir()), done.stderr
 
 
-@pytest.mark.parametrize("wait", [0.3, 1.5, 3.0])
+@pytest.mark.parametrize("wait", [0.5, 0.6, 0.7, 1.5, 3.0])
 def test_ctrl_c(wait, tmp_path):
     words = [sys.executable, "-m", "hftrainer", "generate", "a walk", "a jump", "--samples", "40", "-o", "x.mp4"]
     process = subprocess.Popen(words, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from types import FrameType
 from typing import NoReturn
 
 import hftrainer
@@ -113,6 +114,17 @@ def _terminate(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)  # unwinds, so that no partial file stays behind
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C, but never in the middle of an import: torch and NumPy swallow it there and then fail in odd ways."""
+    at = frame
+    while at is not None:
+        if at.f_code.co_filename.startswith("<frozen importlib") and hasattr(signal, "SIGALRM"):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)  # ask again when the import may be over
+            return
+        at = at.f_back
+    raise KeyboardInterrupt
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """The ``hftrainer`` command.
 
@@ -135,6 +147,9 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     try:
         signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGINT, _interrupt)
+        if hasattr(signal, "SIGALRM"):
+            signal.signal(signal.SIGALRM, _interrupt)
         return run(words)
     except KeyboardInterrupt:
         print("hftrainer: stopped by Ctrl-C; no half-written file was left.", file=sys.stderr)
