@@ -1,10 +1,11 @@
 """Put a trained artifact into the package, in half precision, with its card.
 
-    python tools/built_in.py runs/motiongpt-mini-instruct/artifact --guidance 5 --top-p 0.8 --candidates 8
+    python tools/built_in.py runs/motiongpt-mini-instruct/artifact --guidance 2 --temperature 0.7
     hftrainer bench quality -o results/motiongpt-mini-quality.json
     python tools/built_in.py --card results/motiongpt-mini-quality.json
 
-The second call of this tool writes the card again with the numbers of the bench; weights are not touched by it.
+The second call of this tool writes the card, and the behaviour table beside the JSON, from the numbers of the bench;
+weights are not touched by it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 
 from hftrainer.data.humanml3d import HumanML3D
+from hftrainer.evaluation.behaviour import table
 from hftrainer.models.artifact import BUILT_IN
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
 
@@ -139,7 +141,9 @@ def main() -> None:
     if args.artifact:
         install(args.artifact, args.data, Sampling(args.guidance, args.temperature, args.top_p, args.candidates))
     if args.card:
-        (BUILT_IN / NAME / "README.md").write_text(card(json.loads(args.card.read_text())), encoding="utf-8")
+        quality = json.loads(args.card.read_text())
+        (BUILT_IN / NAME / "README.md").write_text(card(quality), encoding="utf-8")
+        args.card.with_name(f"{NAME}-behaviour.md").write_text(table(quality["behaviour"]), encoding="utf-8")
 
 
 if __name__ == "__main__":
