@@ -67,8 +67,8 @@ def test_language_model(shared):
     case, tensors = read(shared, "lm_tiny_t5")
     t5 = case["t5_config_before_resize"]
     config = LanguageModelConfig(
-        case["embedding_rows"], case["motion_codebook_size"] + 3, t5["d_model"], t5["num_heads"], t5["d_kv"], t5["d_ff"],
-        t5["num_layers"], t5["num_decoder_layers"],
+        case["embedding_rows"], case["motion_codebook_size"] + 3, t5["d_model"], t5["num_heads"], t5["d_kv"],
+        t5["d_ff"], t5["num_layers"], t5["num_decoder_layers"],
     )  # fmt: skip
     prefix = next(key for key in tensors if key.endswith("shared.weight")).removesuffix("shared.weight")
     net = LanguageModel(config).eval()
