@@ -65,6 +65,7 @@ def card(quality: dict[str, Any]) -> str:
         name = s["settings"]["stage"] if kind == "language" else kind + number
         plan = s["schedule"]
         note = f"{plan['steps']} steps, {stage['seconds'] / 60:.0f} min on 2 CPU cores, seed {plan['seed']}"
+        note += f", data {s['dataset']['name']}"
         commands.append(f"hftrainer train recipes/{NAME}-{name}.toml -o runs/{NAME}-{name}   # {note}")
     rows = [
         ("reconstruction MPJPE, training clips, mm", back["train_mm"], "at most"),
@@ -109,8 +110,9 @@ python tools/word_vectors.py --data data/mocap --dictionary {dictionary} -o data
 python tools/built_in.py runs/{NAME}-instruct/artifact {sampling}
 ```
 
-Dataset statistics `{about["dataset"]["name"]}`, SHA-256 `{about["dataset"]["hash"]}`.
-All settings stand in `model_index.json`.
+Each stage names the statistics of the dataset build that it read. Where the names differ, an earlier stage read an
+earlier build of the same captures, so these commands give a like model, not the same bits. Hashes and all settings of
+every stage stand in `model_index.json`. Hours are wall-clock and count pauses.
 
 ## Data and licences
 
