@@ -12,6 +12,8 @@ What is in the folder::
     origins/CLIP.json       windows of one clip: times, source hash, and who wrote each caption
     train.txt val.txt test.txt all.txt     window ids; a mirrored twin is called M + id
     short.txt               clips under 2 seconds, whole; they stand in no other list
+    composed.txt            windows composed of stretches of training windows (hftrainer.data.joins), in no other list
+    composed.json           the parts of each composed window
     Mean.npy Std.npy        (263,) statistics of the frames in train.txt, std averaged inside each block
     dataset.json            sources with hashes and terms, counts, options, statistics' name and hash
 
@@ -28,15 +30,19 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hftrainer.data.describe import events_of, sentences_of
 from hftrainer.data.humanml3d import FPS
+from hftrainer.data.joins import Composer, Stretch
 from hftrainer.data.mocap import ACKNOWLEDGEMENTS, Listing, Pack, Source, open_source
 from hftrainer.data.pool import processes
 from hftrainer.data.retarget import retarget
+from hftrainer.data.verify import check_joints
 from hftrainer.data.windows import (
     CAPTIONS,
     LABELS,
@@ -50,6 +56,7 @@ from hftrainer.data.windows import (
     windows_of,
 )
 from hftrainer.data.words import tokens
+from hftrainer.motion.measure import measure
 from hftrainer.motion.representation.hml263 import (
     canonicalize,
     hml263_to_joints,
@@ -208,10 +215,12 @@ def _build_clip(source: Source, listing: Listing, job: _Job) -> str:
             decoded = np.asarray(hml263_to_joints(features), dtype=np.float32)
             _write_array(job.out / "new_joint_vecs" / f"{name}.npy", features.astype(np.float32))
             _write_array(job.out / "new_joints" / f"{name}.npy", decoded)
-            captions = captions_of(window, decoded, mirror, job.measured)
+            body = measure(decoded, FPS)
+            captions = captions_of(window, body if job.measured else None, mirror)
             lines = [f"{text}#{tokens(text)}#0.0#0.0\n" for text, _ in captions]
             _write(job.out / "texts" / f"{name}.txt", "".join(lines).encode("utf-8"))
             entry["mirrored_captions" if mirror else "captions"] = [list(pair) for pair in captions]
+            entry["mirrored_events" if mirror else "events"] = [[e.kind, e.start, e.stop] for e in events_of(body)]
         described.append(entry)
     _write(
         record_path,
@@ -278,7 +287,8 @@ def _code_hash() -> str:
     here = Path(__file__).parent
     motion = here.parent / "motion"
     modules = [
-        here / f"{name}.py" for name in ("build", "describe", "mocap", "phrases", "retarget", "windows", "words")
+        here / f"{name}.py"
+        for name in ("build", "describe", "joins", "mocap", "phrases", "retarget", "verify", "windows", "words")
     ]
     modules += [motion / name for name in ("measure.py", "skeleton.py", "rotation.py", "representation/hml263.py")]
     modules += [motion / "files" / name for name in ("asf.py", "bvh.py", "figure.py")]
@@ -293,6 +303,7 @@ def build(
     index: str | Path | None = None,
     kit_text: bool = False,
     measured: bool = True,
+    composed: float = 1.5,
     captions: str | Path = CAPTIONS,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -308,6 +319,8 @@ def build(
         index: CMU's index text, for CMU folders.
         kit_text: also use KIT-ML sentences, whose terms are unknown; never for anything shipped.
         measured: add sentences that follow from measuring the motion.
+        composed: windows composed of stretches of training windows, for each training window; 0 makes none. Their only
+            words are measured ones, so ``measured=False`` makes none either.
         captions: folder of the project's own sentences.
         progress: called with a line now and then.
 
@@ -322,6 +335,8 @@ def build(
     """
     if workers < 1:
         raise ValueError(f"workers must be 1 or more; got {workers}.")
+    if not 0 <= composed <= 10:
+        raise ValueError(f"composed must be 0 to 10 windows for each training window; got {composed:g}.")
     out = Path(out)
     arguments = (Path(source), index, kit_text)
     opened = open_source(*arguments)
@@ -349,7 +364,12 @@ def build(
     else:
         with processes(workers, _start_worker, (open_source, arguments, job)) as pool:
             _count(pool.map(_work, wanted, chunksize=4), done, len(wanted), progress)
-    return _finish(out, opened, wanted, excluded, job, kit_text)
+    dataset = _finish(out, opened, wanted, excluded, job, kit_text)
+    count = round(composed * 2 * dataset["counts"]["train"]["windows"]) if measured else 0
+    made = _compose(out, count, dataset, job, workers, progress)
+    dataset["counts"]["composed"] = made
+    _write(out / "dataset.json", _json(dataset))
+    return dataset
 
 
 def _count(
@@ -445,5 +465,90 @@ def _finish(
             dataset["licences"][origin] = {"terms": [text_terms], "acknowledgement": ACKNOWLEDGEMENTS[origin]}
     if damaged:
         dataset["damaged"] = damaged
-    _write(out / "dataset.json", _json(dataset))
     return dataset
+
+
+# ---------------------------------------------------------------------------------------------- composed windows
+
+#: Composed windows show at most this many events where a few tries find such.
+_EVENTS = 3
+
+
+def _stretches(out: Path, dataset: dict[str, Any]) -> tuple[list[Stretch], list[str]]:
+    """What happens in the training windows, short ones too, and the keys of their clips; no supported ones."""
+    training = {name for split in ("train", "short") for name in (out / f"{split}.txt").read_text().split()}
+    found, keys = [], []
+    for clip in dataset["sources"]["clips"]:
+        record = json.loads((out / "origins" / f"{clip}.json").read_text(encoding="utf-8"))
+        if record["split"] != "train":
+            continue
+        keys.append(record["key"])
+        for window in record["windows"]:
+            if window["id"] in training and window["id"] not in dataset["supported"]:
+                for side, events in (("", window["events"]), ("M", window["mirrored_events"])):
+                    found += [Stretch(kind, side + window["id"], start, stop) for kind, start, stop in events]
+    return found, keys
+
+
+def _start_composer(out: Path, stretches: list[Stretch]) -> None:
+    @lru_cache(maxsize=500)
+    def features(name: str) -> np.ndarray:
+        return np.load(out / "new_joint_vecs" / f"{name}.npy").astype(np.float32, copy=False)
+
+    _WORKER.update(out=out, composer=Composer(stretches, features))
+
+
+def _compose_one(index: int) -> list[Any] | None:
+    """Makes composed window ``index``; its name, rows and parts, or ``None``."""
+    rng, out, name = np.random.default_rng((20, index)), _WORKER["out"], f"C{index:05d}"
+    chosen = None
+    for _ in range(6):
+        made = _WORKER["composer"].compose(rng)
+        if made is None:
+            continue
+        joints = np.asarray(hml263_to_joints(made.features), dtype=np.float32)
+        body = measure(joints, FPS)
+        texts = sentences_of(body)
+        if texts and not any(check_joints(joints.astype(np.float64), False)):
+            chosen = made, joints, texts
+            if len(events_of(body)) <= _EVENTS:
+                break
+    if chosen is None:
+        return None
+    made, joints, texts = chosen
+    _write_array(out / "new_joint_vecs" / f"{name}.npy", made.features)
+    _write_array(out / "new_joints" / f"{name}.npy", joints)
+    _write(out / "texts" / f"{name}.txt", "".join(f"{t}#{tokens(t)}#0.0#0.0\n" for t in texts).encode("utf-8"))
+    return [name, len(made.features), [list(part) for part in made.parts]]
+
+
+def _compose(
+    out: Path, count: int, dataset: dict[str, Any], job: _Job, workers: int, progress: Callable[[str], None] | None
+) -> dict[str, Any]:
+    """Make the composed windows, or keep those that stand; what is counted of them."""
+    stretches, keys = _stretches(out, dataset)
+    record_path = out / "composed.json"
+    record = json.loads(record_path.read_text(encoding="utf-8")) if record_path.is_file() else {}
+    key = _fingerprint(job.code, count, keys, dataset["supported"])
+    before = [row[0] for row in record.get("windows", [])]
+    if record.get("key") != key or not all(path.is_file() for name in before for path in _files(out, name)[:3]):
+        record_path.unlink(missing_ok=True)
+        for room in ("new_joints", "new_joint_vecs", "texts"):
+            for path in (out / room).glob("C[0-9][0-9][0-9][0-9][0-9].*"):
+                path.unlink()
+        rows = []
+        if workers == 1:
+            _start_composer(out, stretches)
+            rows = [_compose_one(index) for index in range(count)]
+        elif count:
+            with processes(workers, _start_composer, (out, stretches)) as pool:
+                for number, row in enumerate(pool.map(_compose_one, range(count), chunksize=16), 1):
+                    rows.append(row)
+                    if progress and (number % 500 == 0 or number == count):
+                        progress(f"{number} of {count} composed windows")
+        record = {"key": key, "windows": [row for row in rows if row is not None]}
+    names = [row[0] for row in record["windows"]]
+    _write(out / "composed.txt", "".join(f"{name}\n" for name in names).encode())
+    _write(record_path, (json.dumps(record, separators=(",", ":")) + "\n").encode())
+    minutes = sum(row[1] for row in record["windows"]) / FPS / 60
+    return {"windows": len(names), "minutes": round(minutes, 2), "not_found": count - len(names)}

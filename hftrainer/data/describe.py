@@ -167,7 +167,8 @@ def _standing_events(body: Measures, start: int, stop: int) -> list[Event]:
                 events.append(Event(start + first, start + last, f"{kind}_{side}", 2.0))
     if not events and stop - start >= 0.6 * body.fps:
         hands = part.hand_speed.mean(axis=0)
-        if is_still(part):
+        edge = int(0.3 * body.fps) if len(part) > 1.2 * body.fps else 0  # slowing down and setting off
+        if is_still(part.span(edge, len(part) - edge)):
             events.append(Event(start, stop, "still", 0.6))
         elif hands.min() > 0.3:
             events.append(Event(start, stop, "gesture", 0.7))
@@ -307,6 +308,44 @@ def _repeated(events: list[Event]) -> list[Event]:
     return sorted(counted.values(), key=lambda e: e.start + e.stop)
 
 
+def _transitions(gait: Sequence[Event], body: Measures) -> list[Event]:
+    """Gaits in order, where one that begins, ends or changes is called so, and there and back is one event."""
+    told: list[Event] = []
+    for event in sorted(gait, key=lambda e: (e.start, e.stop)):
+        before = told[-1] if told else None
+        pace = _pace(event)
+        if before is not None and event.kind == "still" and _pace(before):
+            event = replace(event, kind="stop", weight=1.3)
+        elif before is not None and pace and before.kind in ("still", "stop"):
+            if before.kind == "still":
+                told[-1] = replace(before, weight=1.2)
+            if event.kind.startswith(("walk_f", "jog_f", "run_f", "sprint_f")):
+                event = replace(event, kind="off_walk" if pace == "walk" else "off_run")
+        elif before is not None and pace and _pace(before) and pace != _pace(before):
+            if event.kind.startswith(("walk_f", "jog_f", "run_f", "sprint_f")) and before.kind != "walk_b":
+                event = replace(event, kind=f"into_{pace}")
+        ahead = ("walk_f", "jog_f", "run_f")
+        turned = len(told) > 1 and told[-1].kind.startswith("turn_back") and told[-2].kind.startswith(ahead)
+        if turned and event.kind.startswith(ahead):
+            whole = body.span(told[-2].start, event.stop)
+            if whole.net < 0.6 * whole.path:
+                side = told[-1].kind[-2:]
+                event = Event(told[-2].start, event.stop, "back" + side, event.weight + 1, _pace(told[-2]))
+                del told[-2:]
+        told.append(event)
+    return told
+
+
+def _pace(event: Event) -> str:
+    """``walk``, ``jog`` or ``run`` where the event is going on foot, else nothing."""
+    word = event.kind.split("_")[0]
+    if word in ("circle", "veer", "quarter", "wide", "back"):
+        return event.gait
+    if word in ("off", "into"):
+        return event.kind.split("_")[1]
+    return {"walk": "walk", "jog": "jog", "run": "run", "sprint": "run"}.get(word, "")
+
+
 def _jacks(body: Measures, events: list[Event]) -> list[Event]:
     """The events with the parts of jumping jacks put together into one."""
     found = jumping_jacks(body)
@@ -365,7 +404,7 @@ def events_of(body: Measures) -> list[Event]:
         for event in limbs
         if not (event.kind.startswith(("punch", "arms_out")) and inside(event, moving) and event.weight < 3.0)
     ]
-    events = _repeated([*floor, *limbs, *gait])
+    events = _repeated([*floor, *limbs, *_transitions(gait, body)])
     hopping = [event for event in events if event.kind == "hops"]
     if hopping and any(event.kind.startswith(("walk_f", "jog_f", "run_f")) for event in events):
         events = [replace(e, kind="skips") if e in hopping else e for e in events]
@@ -429,13 +468,17 @@ def describe(joints: np.ndarray, fps: float) -> list[str]:
     >>> len(sentences) >= 3 and sentences == describe(np.repeat(body[None], 60, axis=0), fps=20)
     True
     """
-    body = measure(joints, fps)
+    return sentences_of(measure(joints, fps))
+
+
+def sentences_of(body: Measures) -> list[str]:
+    """``describe`` for a body that is measured already."""
     events = events_of(body)
     if not events and body.spread < 0.4 and body.height.min() > 0.8 and body.upright.min() > 0.6:
         events = [Event(0, len(body), "stand")]
     if not events:
         return []
-    seed = hashlib.sha256(np.round(np.asarray(joints, dtype=np.float32), 3).tobytes()).digest()
+    seed = hashlib.sha256(np.round(np.asarray(body.joints, dtype=np.float32), 3).tobytes()).digest()
     rng = np.random.default_rng(int.from_bytes(seed[:8], "little"))
     wanted = 4 + int(rng.integers(3)) + (len(events) > 1)
     sentences = [_sentence(events, rng)]

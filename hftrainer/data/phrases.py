@@ -29,6 +29,18 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "walk_on": ("*keep walking", "*walk on", "*continue walking", "*go on walking"),
     "jog_on": ("*keep jogging", "*jog on", "*continue jogging"),
     "run_on": ("*keep running", "*run on", "*continue running"),
+    "stop": ("*stop", "*come to a stop", "*stop and *stand still", "*halt", "*stop moving", "*come to a halt",
+             "*stand still", "*stand in place", "*stop and *wait"),
+    "off_walk": ("*start walking", "*start to walk forward", "*begin to walk", "*walk off", "*set off at a walk",
+                 "*walk forward", "*walk ahead", "*walk"),
+    "off_run": ("*start running", "*start to run", "*begin to run", "*run off", "*set off at a run", "*run forward",
+                "*dash ahead", "*run"),
+    "into_walk": ("*slow down to a walk", "*slow down and *walk", "*start walking", "*slow to a walk", "*walk",
+                  "*walk forward", "*go on at a walk", "*begin to walk"),
+    "into_jog": ("*start to jog", "*break into a jog", "*start running", "*begin to jog", "*speed up to a jog", "*jog",
+                 "*run slowly", "*jog forward"),
+    "into_run": ("*start to run", "*start running", "*break into a run", "*begin to run", "*speed up to a run", "*run",
+                 "*run forward", "*run faster"),
     "jog_f": ("*jog forward", "*jog ahead", "*jog along", "*jog straight ahead", "*trot forward", "*run slowly forward",
               "*run ahead at an easy pace", "*move ahead at a jog"),
     "run_f": ("*run forward", "*run ahead", "*run", "*run straight ahead", "*dash forward", "*run along",
@@ -172,7 +184,10 @@ PHRASES: dict[str, tuple[str, ...]] = {
 COUNTED = {"twice": " twice", "thrice": " three times", "many": " several times"}
 #: The verb that stands for ``{gait}``.
 GAITS = {"walk": "*walk", "jog": "*jog", "run": "*run"}
-_DOUBLED = {"run", "jog", "hop", "sit", "spin", "squat", "step", "skip", "trot", "get", "put", "hit", "flip", "swim"}
+_DOUBLED = {
+    "begin", "flip", "get", "hit", "hop", "jog", "put", "run", "set", "sit", "skip", "spin", "squat", "step", "stop",
+    "swim", "trot",
+}  # fmt: skip
 _THIRD = {"be": "is", "do": "does", "go": "goes", "have": "has"}
 
 

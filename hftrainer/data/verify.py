@@ -209,7 +209,7 @@ def verify(folder: str | Path, workers: int = 2) -> list[Finding]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"the dataset must be a folder; {folder} does not exist. Check the path.")
-    lists = (folder / f"{split}.txt" for split in ("train", "val", "test", "short"))
+    lists = (folder / f"{split}.txt" for split in ("train", "val", "test", "short", "composed"))
     clips = sorted({clip for path in lists if path.is_file() for clip in path.read_text(encoding="utf-8").split()})
     if not clips:
         raise ValueError(f"{folder} must have train.txt, val.txt or test.txt with clip names; found none.")

@@ -13,12 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from hftrainer.data.describe import describe
+from hftrainer.data.describe import sentences_of
 from hftrainer.data.humanml3d import FPS
 from hftrainer.data.mocap import Listing, Span
 from hftrainer.data.words import mirrored
+from hftrainer.motion.measure import Measures
 
 #: Rows of a window: 2 to 9.8 seconds. A clip of fewer rows, down to ``SHORT_ROWS``, goes whole into ``short.txt``.
 MIN_ROWS, MAX_ROWS, SHORT_ROWS = 40, 196, 16
@@ -178,14 +177,13 @@ def windows_of(listing: Listing, rows: int, wording: Wording) -> list[Window]:
     return found
 
 
-def captions_of(window: Window, joints: np.ndarray, mirror: bool, measured: bool) -> list[tuple[str, str]]:
+def captions_of(window: Window, body: Measures | None, mirror: bool) -> list[tuple[str, str]]:
     """(text, origin) of a window or of its mirrored twin, each text once.
 
     Args:
         window: what sources and project say.
-        joints: ``(T, 22, 3)`` joints of the window, already mirrored for the twin.
+        body: the measured window, already mirrored for the twin; adds the sentences that follow from it.
         mirror: whether the twin is meant.
-        measured: add sentences that follow from measuring ``joints``.
     """
     own_side = {origin for _, origin, side in window.said if side is True}  # origins that mirror by themselves
     found: dict[str, str] = {}
@@ -194,7 +192,7 @@ def captions_of(window: Window, joints: np.ndarray, mirror: bool, measured: bool
             found.setdefault(mirrored(text) if mirror else text, origin)
         elif side == mirror:
             found.setdefault(text, origin)
-    if measured:
-        for text in describe(joints, FPS):
+    if body is not None:
+        for text in sentences_of(body):
             found.setdefault(_plain(text), "measured")
     return [(text, origin) for text, origin in found.items() if text]

@@ -10,6 +10,7 @@ two captioned motions joined into one ("... then ...").
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +61,9 @@ class TokenizerSettings:
         commitment: weight of the commitment loss.
         root: weight of the four root channels within the reconstruction loss.
         joints, path: weights of the decoded joints and root path in the world, per 0.1 m.
+        speed: weight of the decoded joints' steps from frame to frame, per 0.02 m; keeps quick hands quick.
+        hands: how much more wrists count than a trunk joint within ``joints`` and ``speed``; elbows its square root.
+        lively: 0 draws clips by their length alone, 1 also by the mean speed of their hands.
         decoder_only: leave encoder and codes as they are, so that tokens keep their meaning for a language model.
     """
 
@@ -70,6 +74,9 @@ class TokenizerSettings:
     root: float = 1.0
     joints: float = 0.0
     path: float = 0.0
+    speed: float = 0.0
+    hands: float = 1.0
+    lively: float = 0.0
     decoder_only: bool = False
 
     def __post_init__(self) -> None:
@@ -108,7 +115,11 @@ class TokenizerTask:
                 raise ValueError(
                     f"windows must fit into some clip; got {window} frames, the longest clip has {lengths.max()}."
                 )
+        self.share = lengths * np.array([_hand_speed(c) for c in clips]) ** settings.lively
         self.lengths = lengths
+        self.hands = torch.ones(21, 1)
+        self.hands[[17, 18]], self.hands[[19, 20]] = settings.hands**0.5, settings.hands  # joints 18 to 21; no root
+        self.hands /= self.hands.mean()
         self.weight = torch.ones(len(statistics.mean))
         self.weight[:4] = settings.root
 
@@ -120,7 +131,7 @@ class TokenizerTask:
         rng = np.random.default_rng((self.seed, step))
         window = int(rng.choice(self.settings.windows))
         candidates = self.long_enough[window]
-        chosen = rng.choice(candidates, self.settings.frames // window, p=_share(self.lengths[candidates]))
+        chosen = rng.choice(candidates, self.settings.frames // window, p=_share(self.share[candidates]))
         starts = [int(rng.integers(0, self.lengths[i] - window + 1)) for i in chosen]
         return torch.stack([self.clips[i][s : s + window] for i, s in zip(chosen, starts, strict=True)])
 
@@ -142,12 +153,14 @@ class TokenizerTask:
             "perplexity": perplexity,
         }
         total = parts["features"] + s.ric * parts["ric"] + s.commitment * commitment
-        if s.joints or s.path:
+        if s.joints or s.path or s.speed:
             with torch.autocast(output.device.type, enabled=False):
                 ours, theirs = (world_joints(x * self.statistics.std + self.statistics.mean) for x in (output, batch))
-            parts["joints"] = F.smooth_l1_loss(ours[0] * 10, theirs[0] * 10)
+            apart = F.smooth_l1_loss(ours[0] * 10, theirs[0] * 10, reduction="none")
+            steps = F.smooth_l1_loss(ours[0].diff(dim=1) * 50, theirs[0].diff(dim=1) * 50, reduction="none")
+            parts["joints"], parts["speed"] = ((x * self.hands).mean() for x in (apart, steps))
             parts["path"] = F.smooth_l1_loss(ours[1] * 10, theirs[1] * 10)
-            total = total + s.joints * parts["joints"] + s.path * parts["path"]
+            total = total + s.joints * parts["joints"] + s.path * parts["path"] + s.speed * parts["speed"]
         return total, parts
 
     def error(self, clips: Sequence[Tensor]) -> tuple[float, set[int]]:
@@ -181,6 +194,12 @@ def _share(values: np.ndarray) -> np.ndarray:
     return values / values.sum()
 
 
+def _hand_speed(clip: np.ndarray) -> float:
+    """Mean speed of both wrists against the root, m/s, at least 0.1; ``(T, 263)`` physical features."""
+    wrists = clip[:, 4:67].reshape(len(clip), 21, 3)[:, 19:21]
+    return max(0.1, float(np.linalg.norm(np.diff(wrists, axis=0), axis=-1).mean()) * 20) if len(clip) > 1 else 0.1
+
+
 @dataclass(frozen=True)
 class LanguageSettings:
     """Data of stages 2 and 3.
@@ -192,9 +211,12 @@ class LanguageSettings:
             rest, ``inbetween`` both ends to the whole, ``random`` nothing to motion.
         lengths: share of caption-to-motion prompts that also say the frames or seconds.
         joined: share of caption-to-motion samples made of two clips, one after the other.
+        composed: share of samples from clips of the split ``composed``.
         balance: 0 draws every clip equally often, 1 every action equally often, however many clips show it.
         max_tokens: longest motion, in tokens.
         word_dropout: share of caption words hidden from the model, so that it does not hang on a single one.
+        word_noise: deviation of the noise on word vectors, whose own mean square is 1: words near in meaning are read
+            alike, those that no caption has among them.
     """
 
     stage: str = "pretrain"
@@ -204,9 +226,11 @@ class LanguageSettings:
     )
     lengths: float = 0.3
     joined: float = 0.15
+    composed: float = 0.0
     balance: float = 0.5
     max_tokens: int = 49
     word_dropout: float = 0.1
+    word_noise: float = 0.0
 
     def __post_init__(self) -> None:
         if self.stage not in TEMPLATES:
@@ -277,11 +301,13 @@ class TokenClip:
         codes: the clip's codes; one row for each starting frame: several spellings of the same movement.
         captions: what may be said of it.
         action: the clips that share it are one action for the balance.
+        composed: it was composed of stretches of other clips.
     """
 
     codes: tuple[tuple[int, ...], ...]
     captions: tuple[str, ...]
     action: str
+    composed: bool = False
 
 
 def spellings(network: MotionTokenizer, features: Tensor) -> tuple[tuple[int, ...], ...]:
@@ -328,13 +354,18 @@ class LanguageTask:
         codes = network.config.motion_tokens - 3
         self.start, self.end, self.mask = self.first + codes, self.first + codes + 1, self.first + codes + 2
         self.weights = self._weights(self.clips)
+        network.vocabulary.noise = settings.word_noise
         self._ids: dict[str, list[int]] = {}
         self._groups: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     def _weights(self, clips: Sequence[TokenClip]) -> np.ndarray:
-        actions = [c.action for c in clips]
-        count = {a: actions.count(a) for a in set(actions)}
-        return _share(np.array([count[a] ** -self.settings.balance for a in actions]))
+        count = Counter(c.action for c in clips)
+        weights = _share(np.array([count[c.action] ** -self.settings.balance for c in clips]))
+        composed = np.array([c.composed for c in clips])
+        if composed.any() and not composed.all():
+            for part, share in ((composed, self.settings.composed), (~composed, 1 - self.settings.composed)):
+                weights[part] *= share / weights[part].sum()
+        return weights
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, without end mark."""

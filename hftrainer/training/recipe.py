@@ -166,8 +166,10 @@ def load_tokenizer(folder: str | Path) -> tuple[MotionTokenizer, Statistics, dic
 
 
 @torch.no_grad()
-def token_clips(clips: Sequence[Clip], network: MotionTokenizer, statistics: Statistics) -> list[TokenClip]:
-    """Clips with captions as the language model trains on them."""
+def token_clips(
+    clips: Sequence[Clip], network: MotionTokenizer, statistics: Statistics, composed: frozenset[str] = frozenset()
+) -> list[TokenClip]:
+    """Clips with captions as the language model trains on them; ``composed`` names those of that split."""
     rows = []
     for clip in clips:
         if not clip.captions:
@@ -175,7 +177,7 @@ def token_clips(clips: Sequence[Clip], network: MotionTokenizer, statistics: Sta
         codes = spellings(network, statistics.normalize(clip.motion))
         captions = tuple(dict.fromkeys(c.text for c in clip.captions))
         if codes:
-            rows.append(TokenClip(codes, captions, captions[0]))
+            rows.append(TokenClip(codes, captions, captions[0], clip.id in composed))
     return rows
 
 
@@ -203,8 +205,9 @@ def _train_language(
             raise ArtifactError(f"{recipe['start']} must have the network of this recipe; its language model differs.")
         network.load_state_dict(earlier.language_model.state_dict())
         about["stages"] = earlier.about["stages"]
+    composed = frozenset(dataset.ids("composed")) if "composed" in recipe.get("splits", ()) else frozenset()
     clips, held_out = (
-        token_clips(_clips(dataset, splits), tokenizer, statistics)
+        token_clips(_clips(dataset, splits), tokenizer, statistics, composed)
         for splits in (recipe.get("splits", ("train",)), ("val",))
     )
     per, fps = tokenizer.config.frames_per_token, statistics.spec.fps

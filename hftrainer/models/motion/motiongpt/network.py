@@ -349,6 +349,7 @@ class Vocabulary(nn.Module):
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
         self.first_motion = config.first_motion
+        self.noise = 0.0  # deviation of what training adds to word vectors
         if config.word_width is None:
             self.rows = nn.Embedding(config.vocabulary, config.width)
             return
@@ -363,6 +364,8 @@ class Vocabulary(nn.Module):
             return self.rows(tokens)
         is_motion = tokens >= self.first_motion
         words = self.words[tokens.clamp_max(self.first_motion - 1)].float() * self.word_scale
+        if self.training and self.noise:
+            words = words + self.noise * torch.randn_like(words)
         motion = self.motion((tokens - self.first_motion).clamp_min(0))
         return torch.where(is_motion[..., None], motion, self.project(words))
 
