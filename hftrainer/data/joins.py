@@ -205,8 +205,9 @@ class Composer:
         good = (i - j >= 12) & (cost < 1) & (np.abs(turned[i] - turned[j]) > 25)
         if not good.any():
             return None
-        rate = np.where(good, np.abs(turned[i] - turned[j]) / np.maximum(i - j, 1), 0)
-        leave, back = np.unravel_index(int(rate.argmax()), rate.shape)
+        rate = np.abs(turned[i] - turned[j]) / np.maximum(i - j, 1)
+        worth = np.where(good, rate * (1.3 - cost), 0)  # turns quickly and meets itself well: whole steps
+        leave, back = np.unravel_index(int(worth.argmax()), worth.shape)
         goal, whole = float(rng.uniform(300, 480)), lead[: leave + BLEND]
         used = [(s.window, start, start + int(leave) + BLEND)]
         around = abs(turned[leave])
