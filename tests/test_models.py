@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hftrainer.models.motion.motiongpt.network import (
     MotionTokenizer,
     TokenizerConfig,
 )
-from hftrainer.models.quantize import EMAQuantizer, tile
+from hftrainer.models.quantize import QUANTIZERS, EMAQuantizer, LearnedQuantizer, ResetQuantizer, tile
 from hftrainer.models.text import Words, foreign_letters, unknown_words
 from tests import tiny
 
@@ -52,6 +53,80 @@ def test_quantiser_passes_the_gradient_straight_through():
     quantized, _, _ = quantizer(rows)
     quantized.sum().backward()
     assert torch.equal(rows.grad, torch.ones_like(rows))
+
+
+@pytest.mark.parametrize("kind", QUANTIZERS)
+def test_every_kind_of_quantiser_takes_the_nearest_code_and_passes_the_gradient(kind):
+    torch.manual_seed(2)
+    quantizer = QUANTIZERS[kind](8, 4)
+    quantizer(torch.randn(40, 4))
+    quantizer.eval()
+    rows = torch.randn(9, 4, requires_grad=True)
+    quantized, loss, perplexity = quantizer(rows)
+    distance = torch.cdist(rows.detach(), quantizer.codebook.detach())
+    assert torch.equal(quantizer.assign(rows.detach()), distance.argmin(1))
+    assert torch.allclose(quantized, quantizer.codebook[distance.argmin(1)], atol=1e-6)
+    assert torch.allclose(loss, distance.min(1).values.pow(2).mean() / 4 * (2 if kind == "orig" else 1))
+    assert 1 <= perplexity <= 8
+    quantized.sum().backward()
+    assert torch.equal(rows.grad, torch.ones_like(rows))
+
+
+def test_without_resets_a_code_that_nobody_uses_stays():
+    torch.manual_seed(3)
+    first = torch.randn(4, 2)
+    kept, reset = EMAQuantizer(4, 2, decay=0.5, resets=False).train(), EMAQuantizer(4, 2, decay=0.5).train()
+    for quantizer in (kept, reset):
+        quantizer(first)
+        for _ in range(30):
+            quantizer(torch.full((8, 2), 50.0))
+    used = kept.assign(torch.full((1, 2), 50.0))
+    unused = [i for i in range(4) if i != int(used)]
+    assert torch.allclose(kept.codebook[unused], first[unused], atol=1e-4)
+    assert (reset.codebook[unused] - 50).abs().max() < 1e-3
+
+
+def test_unused_codes_of_the_reset_kind_become_rows_and_used_ones_stay():
+    quantizer = ResetQuantizer(4, 2).train()
+    first = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    quantizer(first)
+    assert torch.equal(quantizer.codebook, first)
+    batch = torch.tensor([[1.0, 0.0], [0.0, 1.0], [9.0, 0.0], [11.0, 1.0], [1.0, 1.0]])
+    quantizer(batch)
+    assert torch.equal(quantizer.codebook[:2], first[:2]), "used codes are not moved"
+    assert torch.equal(quantizer.codebook[2:], batch[2:4]), "code k takes row k of the batch"
+    before = quantizer.eval().codebook.clone()
+    quantizer(batch + 30)
+    assert torch.equal(quantizer.codebook, before), "only training moves codes"
+
+
+def test_learned_codes_are_moved_by_their_loss_alone():
+    torch.manual_seed(4)
+    quantizer = LearnedQuantizer(6, 3)
+    assert quantizer.codebook.abs().max() <= 1 / 6
+    before = quantizer.codebook.detach().clone()
+    rows = torch.randn(10, 3)
+    quantizer(rows)
+    assert torch.equal(quantizer.codebook, before)
+    optimizer = torch.optim.SGD(quantizer.parameters(), 1.0)
+    losses = []
+    for _ in range(20):
+        loss = quantizer(rows)[1]
+        losses.append(float(loss))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("kind", QUANTIZERS)
+def test_the_kind_of_quantiser_is_saved_and_loaded(kind, tmp_path):
+    made = tiny.bundle()
+    made.motion_tokenizer = MotionTokenizer(replace(made.motion_tokenizer.config, quantizer=kind)).eval()
+    made.save_pretrained(tmp_path / "artifact")
+    back = MotionGPTBundle.from_pretrained(tmp_path / "artifact").motion_tokenizer
+    assert back.config.quantizer == kind and type(back.quantizer) is type(made.motion_tokenizer.quantizer)
+    assert torch.equal(back.quantizer.codebook, made.motion_tokenizer.quantizer.codebook)
 
 
 @pytest.mark.parametrize("frames", [8, 40, 61, 64])
@@ -113,6 +188,7 @@ def test_motion_loss_is_the_loss_over_motion_and_end(word_width):
         (dict(codes=0), "codes must be at least 1"),
         (dict(activation="tanh"), "relu, silu, gelu"),
         (dict(norm="None"), "norm must be"),
+        (dict(quantizer="gumbel"), "ema_reset, ema, reset, orig"),
     ],
 )
 def test_impossible_tokenizers_are_refused(wrong, says):
@@ -128,6 +204,8 @@ def test_key_tables_name_every_parameter_once():
             f"quantizer.{n}" for n in ("code_sum", "code_count", "started")
         }
         assert set(keys) == ours and len(set(keys.values())) == len(keys)
+    orig = TokenizerConfig(codes=8, code_width=8, width=32, quantizer="orig")
+    assert official.tokenizer_keys(orig)["quantizer.codebook"] == "quantizer.embedding.weight"
     net = language()
     keys = official.language_model_keys(net.config)
     assert set(keys) == set(net.state_dict()) and len(set(keys.values())) == len(keys)

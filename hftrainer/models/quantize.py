@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -25,38 +27,23 @@ def tile(rows: Tensor, count: int, generator: torch.Generator | None = None) -> 
     return tiled + noise.to(rows.device) * 0.01 / rows.shape[1] ** 0.5
 
 
-class EMAQuantizer(nn.Module):
-    """Nearest-code quantiser whose codes follow the data by moving averages; unused codes are reset.
+class NearestCode(nn.Module):
+    """What all quantisers share: the nearest code, the straight-through gradient, the perplexity of a batch.
 
-    Shapes: ``N`` rows, ``K`` codes, ``C`` channels.
-
-    Unlike the original, the moving averages are part of the state, so that training resumes where it stopped.
+    Shapes: ``N`` rows, ``K`` codes, ``C`` channels. A kind says how its ``codebook`` ``(K, C)`` begins and moves.
 
     Args:
         codes: ``K``.
         width: ``C``.
-        decay: weight of the past in the moving averages.
-
-    Source:
-        MotionGPT ``quantize_cnn.QuantizeEMAReset``; van den Oord et al. 2017, appendix A.1.
-
-    >>> quantizer = EMAQuantizer(8, 4).eval()
-    >>> quantizer.assign(torch.zeros(3, 4)).shape
-    torch.Size([3])
     """
 
     codebook: Tensor
-    code_sum: Tensor
-    code_count: Tensor
-    started: Tensor
+    #: Added to a share before its logarithm is taken.
+    tiny = 1e-7
 
-    def __init__(self, codes: int, width: int, decay: float = 0.99) -> None:
+    def __init__(self, codes: int, width: int) -> None:
         super().__init__()
-        self.codes, self.decay = codes, decay
-        self.register_buffer("codebook", torch.zeros(codes, width))
-        self.register_buffer("code_sum", torch.zeros(codes, width))
-        self.register_buffer("code_count", torch.zeros(codes))
-        self.register_buffer("started", torch.tensor(False))
+        self.codes, self.width = codes, width
 
     def assign(self, rows: Tensor) -> Tensor:
         """``(N, C)`` -> ``(N,)`` index of the nearest code; the lowest index wins a tie."""
@@ -75,29 +62,148 @@ class EMAQuantizer(nn.Module):
             generator: noise source of resets that need more rows than the batch has.
 
         Returns:
-            ``(N, C)`` quantised rows with straight-through gradient, the commitment loss, and the perplexity
-            of the batch (how many codes are in effective use).
+            ``(N, C)`` quantised rows with straight-through gradient, the loss that ties rows and codes, and the
+            perplexity of the batch (how many codes are in effective use).
         """
-        if self.training and not bool(self.started):
-            self.codebook.copy_(tile(rows.detach(), self.codes, generator)[: self.codes])
-            self.code_sum.copy_(self.codebook)
-            self.code_count.fill_(1.0)
-            self.started.fill_(True)
+        if self.training:
+            self._begin(rows.detach(), generator)
         tokens = self.assign(rows.detach())
         quantized = self.lookup(tokens)
         hits = torch.bincount(tokens, minlength=self.codes).to(rows.dtype)
+        loss = self._loss(rows, quantized)
         if self.training:
             self._follow(rows.detach(), tokens, hits, generator)
-        commitment = (rows - quantized.detach()).pow(2).mean()
         share = hits / hits.sum()
-        perplexity = torch.exp(-(share * torch.log(share + 1e-7)).sum())
-        return rows + (quantized - rows).detach(), commitment, perplexity
+        perplexity = torch.exp(-(share * torch.log(share + self.tiny)).sum())
+        return rows + (quantized - rows).detach(), loss, perplexity
+
+    def _loss(self, rows: Tensor, quantized: Tensor) -> Tensor:
+        """Commitment: rows are drawn to their codes."""
+        return (rows - quantized.detach()).pow(2).mean()
+
+    def _begin(self, rows: Tensor, generator: torch.Generator | None) -> None:
+        """Before a training step."""
+
+    def _follow(self, rows: Tensor, tokens: Tensor, hits: Tensor, generator: torch.Generator | None) -> None:
+        """After the codes of a training step were chosen."""
+
+
+class EMAQuantizer(NearestCode):
+    """Codes follow the data by moving averages; those that hardly anybody uses are reset to rows of the batch.
+
+    Unlike the original, the moving averages are part of the state, so that training resumes where it stopped.
+
+    Args:
+        codes: ``K``.
+        width: ``C``.
+        decay: weight of the past in the moving averages.
+        resets: ``False`` leaves unused codes where they are.
+
+    Source:
+        MotionGPT ``quantize_cnn.QuantizeEMAReset`` and ``QuantizeEMA``; van den Oord et al. 2017, appendix A.1.
+
+    >>> quantizer = EMAQuantizer(8, 4).eval()
+    >>> quantizer.assign(torch.zeros(3, 4)).shape
+    torch.Size([3])
+    """
+
+    code_sum: Tensor
+    code_count: Tensor
+    started: Tensor
+
+    def __init__(self, codes: int, width: int, decay: float = 0.99, resets: bool = True) -> None:
+        super().__init__(codes, width)
+        self.decay, self.resets = decay, resets
+        self.register_buffer("codebook", torch.zeros(codes, width))
+        self.register_buffer("code_sum", torch.zeros(codes, width))
+        self.register_buffer("code_count", torch.zeros(codes))
+        self.register_buffer("started", torch.tensor(False))
+
+    @torch.no_grad()
+    def _begin(self, rows: Tensor, generator: torch.Generator | None) -> None:
+        if not bool(self.started):
+            self.codebook.copy_(tile(rows, self.codes, generator)[: self.codes])
+            self.code_sum.copy_(self.codebook)
+            self.code_count.fill_(1.0)
+            self.started.fill_(True)
 
     @torch.no_grad()
     def _follow(self, rows: Tensor, tokens: Tensor, hits: Tensor, generator: torch.Generator | None) -> None:
         total = torch.zeros_like(self.code_sum).index_add_(0, tokens, rows)
         self.code_sum.mul_(self.decay).add_(total, alpha=1 - self.decay)
         self.code_count.mul_(self.decay).add_(hits, alpha=1 - self.decay)
-        alive = (self.code_count >= 1.0)[:, None]
+        means = self.code_sum / self.code_count[:, None].clamp_min(1e-12)
+        if self.resets:
+            alive = (self.code_count >= 1.0)[:, None]
+            means = torch.where(alive, means, tile(rows, self.codes, generator)[: self.codes])
+        self.codebook.copy_(means)
+
+
+class ResetQuantizer(NearestCode):
+    """Codes stay where they are; those that a training batch does not use are overwritten with rows of that batch.
+
+    Args:
+        codes: ``K``.
+        width: ``C``.
+
+    Source:
+        MotionGPT ``quantize_cnn.QuantizeReset``. There the codebook is a parameter, but no loss reaches it.
+
+    >>> quantizer = ResetQuantizer(4, 2).train()
+    >>> rows = torch.arange(8.0).view(4, 2)
+    >>> bool((quantizer(rows)[0] == rows).all())  # the first batch fills the codebook
+    True
+    """
+
+    started: Tensor
+
+    def __init__(self, codes: int, width: int) -> None:
+        super().__init__(codes, width)
+        self.register_buffer("codebook", torch.randn(codes, width))
+        self.register_buffer("started", torch.tensor(False))
+
+    @torch.no_grad()
+    def _begin(self, rows: Tensor, generator: torch.Generator | None) -> None:
+        if not bool(self.started):
+            self.codebook.copy_(tile(rows, self.codes, generator)[: self.codes])
+            self.started.fill_(True)
+
+    @torch.no_grad()
+    def _follow(self, rows: Tensor, tokens: Tensor, hits: Tensor, generator: torch.Generator | None) -> None:
         fresh = tile(rows, self.codes, generator)[: self.codes]
-        self.codebook.copy_(torch.where(alive, self.code_sum / self.code_count[:, None].clamp_min(1e-12), fresh))
+        self.codebook.copy_(torch.where((hits >= 1)[:, None], self.codebook, fresh))
+
+
+class LearnedQuantizer(NearestCode):
+    """Codes are parameters that their own loss draws to the rows.
+
+    Args:
+        codes: ``K``; the codes begin uniform within ``1 / K``.
+        width: ``C``.
+
+    Source:
+        van den Oord et al. 2017, equation 3, both weights 1; MotionGPT's quantiser ``orig``.
+
+    >>> quantizer = LearnedQuantizer(8, 4)
+    >>> quantizer(torch.zeros(3, 4))[1].backward()
+    >>> bool((quantizer.codebook.grad != 0).any())
+    True
+    """
+
+    tiny = 1e-10
+
+    def __init__(self, codes: int, width: int) -> None:
+        super().__init__(codes, width)
+        self.codebook = nn.Parameter(torch.empty(codes, width).uniform_(-1 / codes, 1 / codes))
+
+    def _loss(self, rows: Tensor, quantized: Tensor) -> Tensor:
+        return (quantized - rows.detach()).pow(2).mean() + super()._loss(rows, quantized)
+
+
+#: Kinds by the names that recipes and artifacts use, which are the original's.
+QUANTIZERS: dict[str, Callable[[int, int], NearestCode]] = {
+    "ema_reset": EMAQuantizer,
+    "ema": lambda codes, width: EMAQuantizer(codes, width, resets=False),
+    "reset": ResetQuantizer,
+    "orig": LearnedQuantizer,
+}

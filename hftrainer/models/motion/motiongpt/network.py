@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hftrainer.models.quantize import EMAQuantizer
+from hftrainer.models.quantize import QUANTIZERS
 
 #: Added to the score of a position that must not be seen; finite, so that it also survives bfloat16.
 FAR = -1e9
@@ -39,6 +39,8 @@ class TokenizerConfig:
         dilation_growth: dilation ratio between the blocks of a level.
         norm: ``"layer"``, ``"group"``, ``"batch"`` or none.
         activation: ``"relu"``, ``"silu"`` or ``"gelu"`` inside the residual blocks.
+        quantizer: how codes are learned: ``"ema_reset"``, ``"ema"``, ``"reset"`` or ``"orig"``; see
+            ``hftrainer.models.quantize``.
     """
 
     features: int = 263
@@ -50,6 +52,7 @@ class TokenizerConfig:
     dilation_growth: int = 3
     norm: str | None = None
     activation: str = "relu"
+    quantizer: str = "ema_reset"
 
     def __post_init__(self) -> None:
         for name in ("features", "codes", "code_width", "width", "depth", "down", "dilation_growth"):
@@ -61,6 +64,8 @@ class TokenizerConfig:
             raise ValueError(f"width must be a multiple of 32 for group norm; got {self.width}.")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {self.activation!r}.")
+        if self.quantizer not in QUANTIZERS:
+            raise ValueError(f"quantizer must be one of {', '.join(QUANTIZERS)}; got {self.quantizer!r}.")
 
     @property
     def frames_per_token(self) -> int:
@@ -148,7 +153,7 @@ class MotionTokenizer(nn.Module):
         super().__init__()
         self.config = config
         self.encoder, self.decoder = MotionEncoder(config), MotionDecoder(config)
-        self.quantizer = EMAQuantizer(config.codes, config.code_width)
+        self.quantizer = QUANTIZERS[config.quantizer](config.codes, config.code_width)
 
     def encode(self, features: Tensor) -> Tensor:
         """``(B, T, D)`` normalised features -> ``(B, L)`` tokens."""

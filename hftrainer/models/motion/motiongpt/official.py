@@ -29,7 +29,8 @@ def tokenizer_keys(config: TokenizerConfig) -> dict[str, str]:
                     continue
                 modules[f"encoder.levels.{i}.{j}.{part}"] = f"encoder.model.{i + 2}.1.model.{j}.{part}"
                 modules[f"decoder.levels.{i}.{j}.{part}"] = f"decoder.model.{i + 2}.0.model.{j}.{part}"
-    keys = {"quantizer.codebook": "quantizer.codebook"}
+    codebook = "quantizer.embedding.weight" if config.quantizer == "orig" else "quantizer.codebook"
+    keys = {"quantizer.codebook": codebook}
     for ours, theirs in modules.items():
         suffixes = ["weight", "bias"]
         if ".norm" in ours and config.norm == "batch":
