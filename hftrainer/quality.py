@@ -16,7 +16,9 @@ import numpy as np
 from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.errors import GenerationError
 from hftrainer.evaluation.behaviour import BEHAVIOURS, score
+from hftrainer.evaluation.rules import RULES
 from hftrainer.motion.clip import Motion
+from hftrainer.motion.measure import measure
 from hftrainer.motion.representation.hml263 import hml263_to_joints
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 
@@ -57,6 +59,35 @@ def reconstruction(pipe: MotionGPTPipeline, dataset: HumanML3D, split: str) -> d
         "split": split, "clips": len(names), "frames": len(frames), "mpjpe_mm": round(float(frames.mean()), 2),
         "median_clip_mm": round(float(np.median([e.mean() for e in errors])), 2), "codes": sorted(used),
     }  # fmt: skip
+
+
+def kept_behaviours(pipe: MotionGPTPipeline, dataset: HumanML3D, every: int = 4) -> dict[str, Any]:
+    """What tokens keep of behaviour: of the clips that obey a rule, how many still do after tokens and back.
+
+    It bounds what the language model can reach, whatever it says.
+
+    Args:
+        pipe: whose motion tokenizer is asked.
+        dataset: with a training split.
+        every: each so manieth training clip is looked at, mirrored twins left out.
+
+    Returns:
+        JSON values: ``clips``, and by rule ``obey``, ``kept`` and ``rate``; rules that no clip obeys are left out.
+    """
+    train = set(dataset.ids("train"))
+    names = [name for name in dataset.ids("train") if "M" + name in train][::every]
+    counts: dict[str, list[int]] = {name: [0, 0] for name in RULES}
+    for name in names:
+        motion = dataset.clip(name).motion
+        decoded = pipe.bundle.detokenize(pipe.bundle.tokenize(motion))
+        joints = [hml263_to_joints(m.data[: len(decoded)]).astype(np.float64) for m in (motion, decoded)]
+        bodies = [measure(j, motion.fps) for j in joints]
+        for rule in RULES.values():
+            if rule.holds(bodies[0]):
+                counts[rule.name][0] += 1
+                counts[rule.name][1] += rule.holds(bodies[1])
+    rows = {name: {"obey": n, "kept": k, "rate": round(k / n, 4)} for name, (n, k) in counts.items() if n}
+    return {"clips": len(names), "by_rule": rows}
 
 
 def behaviours(
@@ -101,6 +132,9 @@ def model_quality(
         if say:
             say(f"reconstructing {split}")
         parts[split] = reconstruction(pipe, dataset, split)
+    if say:
+        say("what tokens keep of behaviour")
+    kept = kept_behaviours(pipe, dataset)
     used = set().union(*(set(part.pop("codes")) for part in parts.values()))
     held = [parts["val"], parts["test"]]
     held_out = sum(p["mpjpe_mm"] * p["frames"] for p in held) / sum(p["frames"] for p in held)
@@ -117,6 +151,7 @@ def model_quality(
             "held_out_mm": _bar(round(held_out, 2), BARS["held_out"], below=True),
             "codes_used": _bar(round(share, 4), BARS["codes_used"]),
         },
+        "kept": kept,
         "behaviour": {
             "hold_rate": _bar(result["hold"]["rate"], BARS["hold"]),
             "others_rate": _bar(result["others"]["rate"], BARS["others"], below=True),
