@@ -1,7 +1,11 @@
-"""Text sides of language models: a word tokenizer that knows motion tokens, and frozen word vectors."""
+"""Text sides of language models: words with frozen vectors, or the pieces of a published tokenizer; and motion tokens.
+
+Both kinds have ``with_motion(codes)``, which gives one ``tokenizers.Tokenizer`` for text and motion.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,6 +100,73 @@ class Words:
         """A tokenizer that also knows ``codes`` motion tokens and the start, end and mask tokens after them."""
         tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
         tokenizer.add_tokens([AddedToken(motion_token(i), normalized=False) for i in range(codes + 3)])
+        return tokenizer
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A published tokenizer of word pieces, its pipeline taken as the file has it.
+
+    A class that rebuilds T5's pipeline from the vocabulary alone loses the lone ``▁`` before a motion token, and the
+    model then reads other ids than it was trained with; so ``tokenizer.json`` itself is what is loaded and kept.
+
+    Attributes:
+        tokenizer: text to token ids; its first ids are padding 0, end 1, unknown 2. It may know motion tokens already.
+    """
+
+    tokenizer: Tokenizer
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Pieces:
+        """Read ``tokenizer.json``.
+
+        Raises:
+            ArtifactError: the file is absent, is no tokenizer, or numbers padding, end and unknown otherwise.
+        """
+        file = Path(folder) / "tokenizer.json"
+        if not file.is_file():
+            raise ArtifactError(f"{folder} must hold tokenizer.json; absent: tokenizer.json.")
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:  # not JSON, or not text
+            raise ArtifactError(f"{file} must be a tokenizer in JSON; got {error}.") from error
+        model = value.get("model") if isinstance(value, dict) else None
+        if not isinstance(model, dict) or model.get("type") not in ("Unigram", "WordLevel", "BPE", "WordPiece"):
+            raise ArtifactError(f"{file} must be a tokenizer with a model in it; got none. Copy the published file.")
+        tokenizer = Tokenizer.from_file(str(file))
+        ids = [tokenizer.token_to_id(token) for token in _SPECIAL]
+        if ids != [PAD, END, UNKNOWN]:
+            raise ArtifactError(f"{file} must number {', '.join(_SPECIAL)} as 0, 1, 2; got {ids}. Is it T5's?")
+        return cls(tokenizer)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the file that ``load`` reads."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
+    def size(self, codes: int) -> int:
+        """How many tokens there are before the motion tokens."""
+        known = [motion_token(i) for i in range(codes + 3) if self.tokenizer.token_to_id(motion_token(i)) is not None]
+        return int(self.tokenizer.get_vocab_size()) - len(known)
+
+    def with_motion(self, codes: int) -> Tokenizer:
+        """A tokenizer that also knows ``codes`` motion tokens and the start, end and mask tokens after them.
+
+        The tokens are ordinary added ones, matched in normalised text, as the original adds them.
+
+        Raises:
+            ArtifactError: the tokenizer knows some motion tokens already, by other ids.
+        """
+        tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
+        tokenizer.add_tokens([motion_token(i) for i in range(codes + 3)])
+        first = self.size(codes)
+        wrong = [i for i in range(codes + 3) if tokenizer.token_to_id(motion_token(i)) != first + i]
+        if wrong:
+            raise ArtifactError(
+                f"tokenizer.json must number {motion_token(0)} to {motion_token(codes + 2)} from {first}; got "
+                f"{tokenizer.token_to_id(motion_token(wrong[0]))} for {motion_token(wrong[0])}. Use the published file."
+            )
         return tokenizer
 
 

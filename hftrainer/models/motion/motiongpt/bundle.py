@@ -30,11 +30,11 @@ from hftrainer.models.motion.motiongpt.network import (
     MotionTokenizer,
     TokenizerConfig,
 )
-from hftrainer.models.text import Words
+from hftrainer.models.text import Pieces, Words
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.specs import get_spec
 
-#: Files of an artifact, in the order in which its hash reads them.
+#: Files of an artifact whose text side is words with vectors, in the order in which its hash reads them.
 FILES = (
     "model_index.json",
     "motion_tokenizer.safetensors",
@@ -44,6 +44,8 @@ FILES = (
     "Mean.npy",
     "Std.npy",
 )
+#: Files of an artifact whose text side is a published tokenizer.
+PIECES_FILES = tuple(name for name in FILES if name != "words.safetensors")
 #: State that only training needs.
 _TRAINING_ONLY = ("quantizer.code_sum", "quantizer.code_count", "quantizer.started")
 _WORDS = ("vocabulary.words", "vocabulary.word_scale")
@@ -58,12 +60,14 @@ class Sampling:
         temperature: below 1 is more usual, above 1 more surprising.
         top_p: tokens are drawn from the likeliest that together have this probability.
         candidates: motions drawn for one request; the one that speaks most for its words is kept.
+        top_k: tokens are drawn from this many likeliest at most; 0 means all.
     """
 
     guidance: float = 1.0
     temperature: float = 1.0
     top_p: float = 0.9
     candidates: int = 1
+    top_k: int = 0
 
     def __post_init__(self) -> None:
         if self.guidance < 1:
@@ -74,6 +78,8 @@ class Sampling:
             raise ValueError(f"top_p must be above 0 and at most 1; got {self.top_p:g}.")
         if self.candidates < 1:
             raise ValueError(f"candidates must be at least 1; got {self.candidates}.")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be at least 0; got {self.top_k}. 0 means all.")
 
 
 class Statistics:
@@ -125,6 +131,8 @@ class MotionGPTBundle:
     Attributes:
         motion_tokenizer, language_model: the networks.
         text: the tokenizer of prompts; it knows words and motion tokens.
+        words: where ``text`` comes from: words with vectors, or a published tokenizer.
+        prompts: whose wording of requests the language model knows: ``"own"``, or MotionGPT's ``"official"``.
         statistics: what normalised numbers mean.
         frame_range: fewest and most frames that may be asked for; both are multiples of ``frames_per_token``.
         sampling: how tokens are drawn unless a request says otherwise.
@@ -132,19 +140,21 @@ class MotionGPTBundle:
         hash: identity of the weights on disk, ``"unsaved"`` before.
     """
 
-    representation = "hml263"
     default = "motiongpt-mini"
 
     def __init__(
         self,
         motion_tokenizer: MotionTokenizer,
         language_model: LanguageModel,
-        words: Words,
+        words: Words | Pieces,
         statistics: Statistics,
         frame_range: tuple[int, int] = (40, 196),
         about: Mapping[str, Any] | None = None,
         sampling: Sampling | None = None,
+        prompts: str = "own",
     ) -> None:
+        if prompts not in ("own", "official"):
+            raise ArtifactError(f"prompts must be own or official; got {prompts!r}.")
         codes, config = motion_tokenizer.config.codes, language_model.config
         if config.motion_tokens != codes + 3:
             raise ArtifactError(f"the language model must have {codes + 3} motion tokens; got {config.motion_tokens}.")
@@ -156,7 +166,12 @@ class MotionGPTBundle:
                 f"the language model must have one row a token, {self.text.get_vocab_size()}; got {config.vocabulary}."
             )
         self.frame_range, self.about, self.hash = frame_range, dict(about or {}), "unsaved"
-        self.sampling = sampling or Sampling()
+        self.sampling, self.prompts = sampling or Sampling(), prompts
+
+    @property
+    def representation(self) -> str:
+        """Name of the representation that the motion tokenizer reads and writes."""
+        return self.statistics.spec.name
 
     @property
     def frames_per_token(self) -> int:
@@ -192,11 +207,14 @@ class MotionGPTBundle:
             ArtifactError: not found, files absent, or weights that do not fit; every problem of a file is listed.
         """
         folder = resolve(name, cls.default, local_files_only=local_files_only, revision=revision)
-        check_files(folder, FILES)
+        if not (folder / "model_index.json").is_file():
+            check_files(folder, FILES)
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        files = PIECES_FILES if index.get("text") == "pieces" else FILES
+        check_files(folder, files)
         if index.get("_class_name") != "MotionGPTPipeline":
             raise ArtifactError(f"{folder} must be a MotionGPT artifact; got {index.get('_class_name')!r}.")
-        words = Words.load(folder)
+        words = Pieces.load(folder) if files is PIECES_FILES else Words.load(folder)
         tokenizer = MotionTokenizer(read_config(TokenizerConfig, index["motion_tokenizer"], "motion_tokenizer"))
         language = LanguageModel(read_config(LanguageModelConfig, index["language_model"], "language_model"))
         load_weights(tokenizer, folder / "motion_tokenizer.safetensors", _TRAINING_ONLY)
@@ -204,11 +222,16 @@ class MotionGPTBundle:
             load_weights(language, folder / "language_model.safetensors")
         else:
             load_weights(language, folder / "language_model.safetensors", _WORDS)
+            if isinstance(words, Pieces):
+                raise ArtifactError(f"{folder}: word_width must be none with a published tokenizer; got a number.")
             fill_words(language, words)
-        statistics = Statistics.load(folder, cls.representation)
+        statistics = Statistics.load(folder, index.get("representation", "hml263"))
         sampling = read_config(Sampling, index.get("sampling", {}), "sampling")
-        bundle = cls(tokenizer, language, words, statistics, tuple(index["frame_range"]), index.get("about"), sampling)
-        bundle.hash = folder_hash(folder, FILES)
+        bundle = cls(
+            tokenizer, language, words, statistics, tuple(index["frame_range"]), index.get("about"), sampling,
+            index.get("prompts", "own"),
+        )  # fmt: skip
+        bundle.hash = folder_hash(folder, files)
         return bundle
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
@@ -218,6 +241,7 @@ class MotionGPTBundle:
             folder: takes the place of what was there.
             dtype: of floating weights; ``torch.float16`` halves the size.
         """
+        pieces = isinstance(self.words, Pieces)
         with written_folder(folder) as out:
             save_weights(self.motion_tokenizer, out / "motion_tokenizer.safetensors", dtype, _TRAINING_ONLY)
             skip = () if self.language_model.config.word_width is None else _WORDS
@@ -231,6 +255,7 @@ class MotionGPTBundle:
                     "_library_name": "hftrainer",
                     "representation": self.representation,
                     "fps": self.statistics.spec.fps,
+                    **({"text": "pieces", "prompts": self.prompts} if pieces else {}),
                     "frame_range": list(self.frame_range),
                     "sampling": asdict(self.sampling),
                     "motion_tokenizer": asdict(self.motion_tokenizer.config),
@@ -238,7 +263,7 @@ class MotionGPTBundle:
                     "about": self.about,
                 },
             )
-            self.hash = folder_hash(out, FILES)
+            self.hash = folder_hash(out, PIECES_FILES if pieces else FILES)
 
     def normalize(self, motion: Motion) -> Tensor:
         """Motion -> ``(T, D)`` normalised numbers."""
