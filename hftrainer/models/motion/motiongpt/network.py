@@ -35,7 +35,7 @@ class TokenizerConfig:
         code_width: channels of a code.
         width: channels inside encoder and decoder.
         depth: residual blocks per level.
-        down: levels; each halves the frame rate.
+        down: levels; each halves the frame rate. 0 keeps it: one code a frame, and no residual blocks.
         dilation_growth: dilation ratio between the blocks of a level.
         norm: ``"layer"``, ``"group"``, ``"batch"`` or none.
         activation: ``"relu"``, ``"silu"`` or ``"gelu"`` inside the residual blocks.
@@ -55,7 +55,9 @@ class TokenizerConfig:
     quantizer: str = "ema_reset"
 
     def __post_init__(self) -> None:
-        for name in ("features", "codes", "code_width", "width", "depth", "down", "dilation_growth"):
+        if self.down < 0:
+            raise ValueError(f"down must be at least 0; got {self.down}.")
+        for name in ("features", "codes", "code_width", "width", "depth", "dilation_growth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
         if self.norm not in (None, "layer", "group", "batch"):
@@ -173,6 +175,16 @@ class MotionTokenizer(nn.Module):
         return self.decoder(quantized.view_as(rows)), commitment, perplexity
 
 
+#: Width, heads, feed-forward width and layers of each stack of the published models; a head is 64 wide in all.
+T5_SHAPES = {
+    "flan-t5-small": (512, 6, 1024, 8),
+    "flan-t5-base": (768, 12, 2048, 12),
+    "flan-t5-large": (1024, 16, 2816, 24),
+}
+#: Tokens of the published vocabulary, the 100 sentinels included.
+T5_TEXT_TOKENS = 32100
+
+
 @dataclass(frozen=True)
 class LanguageModelConfig:
     """Sizes of the language model; the defaults are FLAN-T5-base with 515 motion tokens.
@@ -217,6 +229,21 @@ class LanguageModelConfig:
             raise ValueError(f"vocabulary must be above motion_tokens={self.motion_tokens}; got {self.vocabulary}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1); got {self.dropout}.")
+
+    @classmethod
+    def named(cls, name: str, codes: int = 512) -> LanguageModelConfig:
+        """The sizes of a published model, with motion tokens for ``codes`` codes.
+
+        Raises:
+            ValueError: no such model is known.
+
+        >>> LanguageModelConfig.named("flan-t5-base") == LanguageModelConfig()
+        True
+        """
+        if name not in T5_SHAPES:
+            raise ValueError(f"the shape must be one of {', '.join(T5_SHAPES)}; got {name!r}.")
+        width, heads, feedforward, layers = T5_SHAPES[name]
+        return cls(T5_TEXT_TOKENS + codes + 3, codes + 3, width, heads, 64, feedforward, layers, layers)
 
     @property
     def first_motion(self) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from hftrainer.errors import ArtifactError
+from hftrainer.models.motion.motiongpt.gpt2 import GPT2Config
 from hftrainer.models.motion.motiongpt.network import LanguageModelConfig, TokenizerConfig
 
 
@@ -64,6 +66,37 @@ def language_model_keys(config: LanguageModelConfig) -> dict[str, str]:
                 for a, b in parts.items():
                     keys[f"{ours}.cross.{a}.weight"] = f"{theirs}.1.EncDecAttention.{b}.weight"
     return keys
+
+
+def gpt2_keys(config: GPT2Config) -> dict[str, str]:
+    """Our parameter name -> theirs (without ``lm.language_model.``) for every parameter of a ``GPT2``.
+
+    Their ``lm_head.weight`` is a second name of the embedding and stays out.
+    """
+    modules = {"norm": "transformer.ln_f"}
+    parts = {
+        "norm1": "ln_1", "query_key_value": "attn.c_attn", "out": "attn.c_proj",
+        "norm2": "ln_2", "enter": "mlp.c_fc", "leave": "mlp.c_proj",
+    }  # fmt: skip
+    for i in range(config.layers):
+        modules.update({f"layers.{i}.{ours}": f"transformer.h.{i}.{theirs}" for ours, theirs in parts.items()})
+    keys = {"vocabulary.weight": "transformer.wte.weight", "positions.weight": "transformer.wpe.weight"}
+    keys.update({f"{a}.{s}": f"{b}.{s}" for a, b in modules.items() for s in ("weight", "bias")})
+    return keys
+
+
+def gpt2_weights(theirs: Mapping[str, Tensor], config: GPT2Config, prefix: str = "") -> dict[str, Tensor]:
+    """Their tensors as the state of a ``GPT2``; they keep matrices as inputs by outputs, we as outputs by inputs.
+
+    Raises:
+        ArtifactError: absent keys, all of them listed; or a head that is not the embedding.
+    """
+    head = theirs.get(prefix + "lm_head.weight")
+    if head is not None and not torch.equal(head, theirs.get(prefix + "transformer.wte.weight", head)):
+        raise ArtifactError(f"{prefix}lm_head.weight must be the embedding itself in a GPT-2; got another matrix.")
+    matrices = ("query_key_value.weight", "out.weight", "enter.weight", "leave.weight")
+    found = rename(theirs, gpt2_keys(config), prefix)
+    return {key: value.T.contiguous() if key.endswith(matrices) else value for key, value in found.items()}
 
 
 def rename(theirs: Mapping[str, Tensor], keys: Mapping[str, str], prefix: str = "") -> dict[str, Tensor]:
