@@ -27,8 +27,41 @@ def tile(rows: Tensor, count: int, generator: torch.Generator | None = None) -> 
     return tiled + noise.to(rows.device) * 0.01 / rows.shape[1] ** 0.5
 
 
+def from_all_processes(rows: Tensor) -> Tensor:
+    """``(N, ...)`` of this process -> ``(sum of N, ...)`` of all that train together, first process first.
+
+    The very same tensor when this process trains alone. Numbers of rows may differ.
+
+    >>> rows = torch.zeros(3, 4)
+    >>> from_all_processes(rows) is rows
+    True
+    """
+    if not _together():
+        return rows
+    count = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.zeros_like(count) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(counts, count)
+    most = int(max(counts))
+    padded = torch.cat([rows, rows.new_zeros(most - len(rows), *rows.shape[1:])])
+    parts = [torch.empty_like(padded) for _ in counts]
+    torch.distributed.all_gather(parts, padded)
+    return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)])
+
+
+def as_first_process(values: Tensor) -> None:
+    """Give a tensor the values that the first process has; nothing to do when this process trains alone."""
+    if _together() and not values.requires_grad:
+        torch.distributed.broadcast(values, 0)
+
+
+def _together() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 class NearestCode(nn.Module):
     """What all quantisers share: the nearest code, the straight-through gradient, the perplexity of a batch.
+
+    Where several processes train together, codes follow the rows of all of them, and are the same everywhere.
 
     Shapes: ``N`` rows, ``K`` codes, ``C`` channels. A kind says how its ``codebook`` ``(K, C)`` begins and moves.
 
@@ -65,14 +98,18 @@ class NearestCode(nn.Module):
             ``(N, C)`` quantised rows with straight-through gradient, the loss that ties rows and codes, and the
             perplexity of the batch (how many codes are in effective use).
         """
+        everyone = from_all_processes(rows.detach()) if self.training else rows.detach()
         if self.training:
-            self._begin(rows.detach(), generator)
+            self._begin(everyone, generator)
+            as_first_process(self.codebook)
         tokens = self.assign(rows.detach())
         quantized = self.lookup(tokens)
-        hits = torch.bincount(tokens, minlength=self.codes).to(rows.dtype)
+        chosen = from_all_processes(tokens) if self.training else tokens
+        hits = torch.bincount(chosen, minlength=self.codes).to(rows.dtype)
         loss = self._loss(rows, quantized)
         if self.training:
-            self._follow(rows.detach(), tokens, hits, generator)
+            self._follow(everyone, chosen, hits, generator)
+            as_first_process(self.codebook)
         share = hits / hits.sum()
         perplexity = torch.exp(-(share * torch.log(share + self.tiny)).sum())
         return rows + (quantized - rows).detach(), loss, perplexity
