@@ -153,9 +153,9 @@ def test_drawing_only_what_changes_is_drawing_everything(speed):
     assert stage.camera.still == (speed == 0)
     parts = {frame: np.asarray(picture) for frame, picture in stage.frames(range(20))}
     assert list(parts) == list(range(20))
-    for frame, draw_on in stage.outlines(np.arange(20)):
+    for shadow, frame, draw_on in stage.outlines(np.arange(20)):
         canvas = stage.background.copy()
-        draw_on(canvas)
+        draw_on(canvas, shadow())
         assert np.array_equal(np.asarray(canvas.reduce(SAMPLES)), parts[frame])
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -39,6 +41,8 @@ _CHUNK = 64
 
 
 Box = tuple[int, int, int, int]
+#: Where a shadow lies on the canvas, and its mask; ``None`` where it is out of the picture.
+Shadow = tuple[tuple[int, int], Image.Image] | None
 
 
 def _mix(one: Colour, other: Colour, share: float) -> Colour:
@@ -99,6 +103,10 @@ class Stage:
         self.camera = follow(joints, self.balls, around, fps, box)
         self.front = facing(joints)
         self.path = joints[:, 0] * [1.0, 0.0, 1.0] if trail else None
+        way = joints[:, 0] * [1.0, 0.0, 1.0]
+        self.walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
+        self.marks = np.arange(0.0, self.walked[-1], 0.06 * self.scale)  # metres walked, where the trail has corners
+        self.marked = np.stack([np.interp(self.marks, self.walked, way[:, axis]) for axis in range(3)], axis=1)
         self.blur = max(1.0, 0.006 * self.height)
         self.trail_width = max(2, round(0.007 * self.height))
         self.background = self._background()
@@ -159,12 +167,11 @@ class Stage:
         """``(N, 2)`` picture points, at the size in which frames are drawn, of the way that the pelvis came."""
         if self.path is None or frame == 0:
             return np.empty((0, 2))
-        path = self.path[: frame + 1]
-        walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-        if walked[-1] < 0.15 * self.scale:
+        walked = self.walked[frame]
+        if walked < 0.15 * self.scale:
             return np.empty((0, 2))
-        marks = np.arange(walked[-1], max(walked[-1] - 6.0, 0.0), -0.06 * self.scale)[::-1]
-        dense = np.stack([np.interp(marks, walked, path[:, 0]), 0 * marks, np.interp(marks, walked, path[:, 2])], 1)
+        first, last = np.searchsorted(self.marks, (walked - 6.0, walked))
+        dense = np.concatenate([self.marked[first:last], self.path[frame : frame + 1]])
         away = np.linalg.norm(dense - self.camera.target[frame] * [1.0, 0.0, 1.0], axis=1)
         points, _ = self.camera.project(dense, frame)
         return points[away < self.reach] * SAMPLES
@@ -201,21 +208,22 @@ class Stage:
         """Frame number and picture, for the frame numbers asked, in their order.
 
         Only what changes is drawn: the moving floor, the figure, its shadow and trail. A second thread averages
-        one frame while the next is drawn; Pillow lets go of the interpreter meanwhile.
+        one frame and blurs the shadow of the next while a third is drawn; Pillow lets go of the interpreter meanwhile.
         """
         which = np.asarray(which)
         canvases = [self.background.copy() for _ in range(3)]
-        with ThreadPoolExecutor(1) as averaging:
+        with ThreadPoolExecutor(1) as second:
             waiting: deque[tuple[int, Future[Image.Image]]] = deque()
-            for start in range(0, len(which), _CHUNK):
-                for frame, draw_on in self.outlines(which[start : start + _CHUNK]):
-                    canvas = canvases.pop()
-                    boxes = draw_on(canvas)
-                    waiting.append((frame, averaging.submit(self._averaged, canvas, boxes)))
-                    canvases.insert(0, canvas)
-                    if len(waiting) == len(canvases) - 1:
-                        done, picture = waiting.popleft()
-                        yield done, picture.result()
+            chunks = (self.outlines(which[at : at + _CHUNK]) for at in range(0, len(which), _CHUNK))
+            ahead = ((*todo[1:], second.submit(todo[0])) for todo in chain.from_iterable(chunks))
+            for frame, draw_on, shadow in _one_ahead(ahead):
+                canvas = canvases.pop()
+                boxes = draw_on(canvas, shadow.result())
+                waiting.append((frame, second.submit(self._averaged, canvas, boxes)))
+                canvases.insert(0, canvas)
+                if len(waiting) == len(canvases) - 1:
+                    done, picture = waiting.popleft()
+                    yield done, picture.result()
             for done, picture in waiting:
                 yield done, picture.result()
 
@@ -243,8 +251,10 @@ class Stage:
             boxes.append((left, top, right, bottom))
         return boxes
 
-    def outlines(self, at: np.ndarray) -> Iterator[tuple[int, Callable[[Image.Image], list[Box]]]]:
-        """Frame numbers, each with what draws it; the outlines of all frames are laid out at once."""
+    def outlines(
+        self, at: np.ndarray
+    ) -> Iterator[tuple[Callable[[], Shadow], int, Callable[[Image.Image, Shadow], list[Box]]]]:
+        """For each frame what makes its shadow, its number, and what draws it; all outlines are laid out at once."""
         points, depth = self._project(self.balls[at], at)
         zoom = (self.camera.focal / depth)[:, PART_BALLS]  # (T, P, M)
         radii = self.radii * zoom * SAMPLES
@@ -264,7 +274,7 @@ class Stage:
         fog = np.round(np.clip((group_depth - nearest) / (2.4 * self.scale), 0, 1) * _FOGS).astype(int)
         order = np.argsort(-group_depth, axis=1, kind="stable").tolist()
 
-        def draw_on(canvas: Image.Image, row: int, frame: int) -> list[Box]:
+        def draw_on(canvas: Image.Image, soft: Shadow, row: int, frame: int) -> list[Box]:
             trail = self._trail(frame)
             shadow = shadows[row].reshape(-1, 2)
             pad = 4 * self.blur
@@ -272,7 +282,8 @@ class Stage:
             boxes = self._clear(canvas, frame, [trail, shade, extents[row]])
             draw = ImageDraw.Draw(canvas)
             self._draw_trail(draw, trail)
-            self._shadow(canvas, shadows[row], dark[row])
+            if soft is not None:
+                canvas.paste(_SHADOW, *soft)
             for group in order[row]:
                 members = sorted(GROUPS[group][1], key=lambda part: -part_depth[row, part])
                 shades = _SHADES[fog[row, group]]
@@ -282,16 +293,16 @@ class Stage:
             return boxes
 
         for row, frame in enumerate(at.tolist()):
-            yield frame, partial(draw_on, row=row, frame=frame)
+            yield partial(self._shadow, shadows[row], dark[row]), frame, partial(draw_on, row=row, frame=frame)
 
-    def _shadow(self, canvas: Image.Image, outlines: np.ndarray, dark: np.ndarray) -> None:
-        """Lay soft shadows on the floor: darkest where the body touches it."""
+    def _shadow(self, outlines: np.ndarray, dark: np.ndarray) -> Shadow:
+        """The soft shadow on the floor, darkest where the body touches it: its place and its mask."""
         pad = int(4 * self.blur)
         low = np.floor(outlines.min(axis=(0, 1))).astype(int) - pad
         high = np.ceil(outlines.max(axis=(0, 1))).astype(int) + pad
         low, high = np.maximum(low, 0), np.minimum(high, [self.width, self.height])
         if (high - low < 2).any():
-            return
+            return None
         mask = Image.new("L", ((high - low) // 4 + 1).tolist())
         draw = ImageDraw.Draw(mask)
         small = (outlines - low) / 4
@@ -300,7 +311,20 @@ class Stage:
         mask = mask.filter(ImageFilter.BoxBlur(self.blur / 2)).filter(ImageFilter.BoxBlur(self.blur / 3))
         grow = 4 * SAMPLES
         mask = mask.resize((mask.width * grow, mask.height * grow), Image.Resampling.BILINEAR)
-        canvas.paste(_SHADOW, (int(low[0]) * SAMPLES, int(low[1]) * SAMPLES), mask)
+        return (int(low[0]) * SAMPLES, int(low[1]) * SAMPLES), mask
+
+
+_Item = TypeVar("_Item")
+
+
+def _one_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+    """The same items; each is asked for one round before it is handed out."""
+    held: deque[_Item] = deque()
+    for item in items:
+        held.append(item)
+        if len(held) == 2:
+            yield held.popleft()
+    yield from held
 
 
 def draw_frames(

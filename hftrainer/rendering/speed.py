@@ -63,9 +63,9 @@ def _plainly(joints: np.ndarray, size: int) -> None:
     """Every frame on its own: outlines laid out for it alone, a new canvas, averaged in the same thread."""
     stage = Stage(joints, 20.0, (size, size))
     for frame in range(len(joints)):
-        for _, draw_on in stage.outlines(np.array([frame])):
+        for shadow, _, draw_on in stage.outlines(np.array([frame])):
             canvas = stage.background.copy()
-            draw_on(canvas)
+            draw_on(canvas, shadow())
             np.asarray(canvas.reduce(SAMPLES))
 
 
