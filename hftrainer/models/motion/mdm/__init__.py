@@ -1,0 +1,1 @@
+"""MDM: a diffusion model of motion, and DiP, its autoregressive kind."""
