@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
-from hftrainer.errors import ArtifactError, GenerationError
+from hftrainer.errors import ArtifactError
 from hftrainer.motion.clip import Motion
-from hftrainer.pipelines.motiongpt import MotionGPTPipeline, _draw
+from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 from tests import tiny
 
 
@@ -58,24 +57,19 @@ def test_guidance_changes_what_is_drawn(pipe):
     assert not np.array_equal(plain.data, guided.data)
 
 
-def test_candidates_are_drawn_together_and_judged(pipe):
+def test_of_several_candidates_one_is_kept(pipe):
     one = pipe(["a person runs"], [64], seed=2, candidates=6)[0]
     assert np.array_equal(one.data, pipe(["jumps", "a person runs"], [8, 64], seed=2, candidates=6)[1].data)
     assert one.about["candidates"] == 6 and len(one) == 64
-    assert not np.array_equal(one.data, pipe(["a person runs"], [64], seed=2)[0].data)
+    prompts = ["a person runs", "jumps", "walks left", "then right"]
+    several, first = (pipe(prompts, [64] * 4, seed=2, candidates=count) for count in (6, 1))
+    assert any(not np.array_equal(s.data, f.data) for s, f in zip(several, first, strict=True))
 
 
 @pytest.mark.parametrize("wrong", [{"guidance": 0.5}, {"temperature": 0.0}, {"top_p": 1.5}, {"candidates": 0}])
 def test_impossible_sampling_is_refused(pipe, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         pipe(["a person runs"], **wrong)
-
-
-def test_a_model_that_says_nothing_is_a_failure_not_a_pose(monkeypatch):
-    silent = MotionGPTPipeline(tiny.bundle())
-    monkeypatch.setattr(silent, "_speak", lambda *_: [])
-    with pytest.raises(GenerationError, match="prompt 0"):
-        silent(["a person walks"])
 
 
 @pytest.mark.parametrize(
@@ -113,14 +107,6 @@ def test_saved_pipeline_gives_the_same_motion(tmp_path, pipe):
     pipe.save_pretrained(tmp_path / "artifact")
     back = MotionGPTPipeline.from_pretrained(tmp_path / "artifact")
     assert np.array_equal(back(["a person runs"], [32], seed=4)[0].data, pipe(["a person runs"], [32], seed=4)[0].data)
-
-
-def test_drawing_keeps_to_the_likeliest_and_to_their_shares():
-    scores = torch.log(torch.tensor([0.05, 0.6, 0.35]))
-    generator = torch.Generator().manual_seed(0)
-    assert {_draw(scores, 0.5, generator) for _ in range(50)} == {1}
-    counts = np.bincount([_draw(scores, 1.0, generator) for _ in range(3000)], minlength=3) / 3000
-    assert np.abs(counts - [0.05, 0.6, 0.35]).max() < 0.04
 
 
 def test_tokens_there_and_back(pipe):
