@@ -363,6 +363,14 @@ class Instruction:
         return Instruction(self.task, self.family, asked, answered, self.kind)
 
 
+#: The three sub-tasks of the released second stage, whose templates are bare placeholders.
+PRETRAIN = (
+    Instruction("t2m", "Text-to-Motion", (CAPTION,), (MOTION,), "t2m"),
+    Instruction("m2t", "Motion-to-Text", (MOTION,), (CAPTION,), "m2t"),
+    Instruction("pred", "Motion Prediction", (OFFICIAL["predict"],), (SECOND_PART,), "predict"),
+)
+
+
 def _faults(template: str) -> list[str]:
     if not template.strip():
         return ["an empty template"]
