@@ -1,11 +1,11 @@
-"""A dataset folder in HumanML3D's layout, as clips with captions."""
+"""A dataset folder in HumanML3D's layout, as clips with captions; KIT-ML's folders have the same layout."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,13 @@ import numpy as np
 
 from hftrainer.errors import ArtifactError
 from hftrainer.motion.clip import Motion
+from hftrainer.motion.representation.specs import Representation, get_spec
 
 FPS = 20.0
+#: What the numbers of a frame are, by how many there are: HumanML3D's and KIT-ML's features.
+LAYOUTS = {263: "hml263", 251: "kit251"}
+#: What is done about clips that cannot be read.
+BAD_CLIPS = ("refuse", "skip")
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Clip:
 
     Attributes:
         id: the clip's name in the dataset; a mirrored twin begins with ``M``.
-        motion: hml263 at 20 fps.
+        motion: hml263 at 20 fps, or kit251 at 12.5.
         captions: sentences, in file order; may be empty.
     """
 
@@ -88,7 +93,8 @@ class HumanML3D:
         splits: which lists must be whole; ``short`` and others are optional and checked when asked for.
 
     Attributes:
-        mean, std: ``(263,)`` float32 statistics of the training frames.
+        spec: the representation of its features, told by the width of the statistics: hml263, or kit251.
+        mean, std: ``(D,)`` float32 statistics of the training frames.
         name: the statistics' name: from ``dataset.json``, else the folder's.
         hash: SHA-256 of mean and std.
         about: ``dataset.json``, or ``{}``.
@@ -121,11 +127,13 @@ class HumanML3D:
             raise ArtifactError(f"{self.folder} must be a whole HumanML3D folder; absent: {found}. Build it again.")
         self.mean = np.load(self.folder / "Mean.npy").astype(np.float32)
         self.std = np.load(self.folder / "Std.npy").astype(np.float32)
-        if self.mean.shape != (263,) or self.std.shape != (263,):
+        layout = LAYOUTS.get(self.mean.size)
+        if layout is None or self.mean.ndim != 1 or self.std.shape != self.mean.shape:
             raise ArtifactError(
-                f"{self.folder}: Mean.npy and Std.npy must have shape (263,); "
+                f"{self.folder}: Mean.npy and Std.npy must have shape (263,) or, for KIT, both (251,); "
                 f"got {self.mean.shape} and {self.std.shape}."
             )
+        self.spec: Representation = get_spec(layout)
         about = self.folder / "dataset.json"
         self.about: dict[str, Any] = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
         self.hash = hashlib.sha256(self.mean.tobytes() + self.std.tobytes()).hexdigest()
@@ -149,7 +157,7 @@ class HumanML3D:
         return self._ids[split]
 
     def features(self, clip: str) -> np.ndarray:
-        """``(T, 263)`` float32 features of a clip, unchecked: ``clip`` is the careful road.
+        """``(T, D)`` float32 features of a clip, unchecked: ``clip`` is the careful road.
 
         Raises:
             KeyError: there is no such clip.
@@ -173,11 +181,43 @@ class HumanML3D:
 
         Raises:
             KeyError: there is no such clip.
-            ValueError: its numbers are not finite or not hml263, or its text file is damaged.
+            ValueError: its numbers are not finite or have another width, or its text file is damaged.
         """
-        motion = Motion(self.features(clip), "hml263", fps=FPS, name=clip)
+        motion = Motion(self.features(clip), self.spec, fps=self.spec.fps, name=clip)
         return Clip(clip, motion, self.captions(clip))
 
     def clips(self, split: str = "train") -> Iterator[Clip]:
         """All clips of a split, in file order."""
         return (self.clip(name) for name in self.ids(split))
+
+    def sound(self, names: Sequence[str], bad_clips: str = "refuse") -> tuple[list[Clip], dict[str, str]]:
+        """The clips of ``names`` that can be read, and why the others cannot.
+
+        Args:
+            names: clips, for instance ``ids("train")``.
+            bad_clips: ``"refuse"``, or ``"skip"`` to go on without those that hold a NaN, have another width or a
+                damaged text file.
+
+        Returns:
+            Clips in the order of ``names``; name -> reason of each clip that was skipped.
+
+        Raises:
+            KeyError: there is no such clip.
+            ArtifactError: bad clips are refused and there are some; every one is named.
+            ValueError: another word for ``bad_clips``.
+        """
+        if bad_clips not in BAD_CLIPS:
+            raise ValueError(f"bad_clips must be {' or '.join(BAD_CLIPS)}; got {bad_clips!r}.")
+        clips, reasons = [], {}
+        for name in names:
+            try:
+                clips.append(self.clip(name))
+            except ValueError as exc:
+                reasons[name] = str(exc)
+        if reasons and bad_clips == "refuse":
+            told = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise ArtifactError(
+                f"every clip must be sound; got {len(reasons)} that are not: {', '.join(reasons)}. {told} "
+                'Mend them, or leave them out with bad_clips = "skip".'
+            )
+        return clips, reasons

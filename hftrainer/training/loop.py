@@ -1,12 +1,17 @@
-"""One training loop for every recipe: step, log, save, resume where it stopped, bit for bit."""
+"""One training loop for every recipe: step, log, save, resume where it stopped, bit for bit.
+
+A step's batch belongs to the recipe, not to the machine: it is drawn whole and cut into equal parts, one for each
+process and each accumulation. The sum of the parts is the same step, up to the order in which numbers are added.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from hftrainer.errors import ArtifactError
+from hftrainer.motion.files.atomic import written_whole
+from hftrainer.training.processes import DEVICES, Processes, processes, rest, trained
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,9 @@ class Schedule:
         seed: of weights, data order and dropout. Each step seeds itself from it, so a resumed run repeats no number.
         precision: ``"float32"`` or ``"bfloat16"`` (mixed precision, about twice as fast where the CPU has it).
         log_every, validate_every, save_every: in steps; 0 means at the end only.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``, which takes a GPU when there is one.
+        accumulate: parts of a batch that one process works on one after the other. More parts need less memory and
+            give the same gradient; the codes of a motion tokenizer follow each part.
     """
 
     steps: int
@@ -42,12 +52,18 @@ class Schedule:
     log_every: int = 50
     validate_every: int = 0
     save_every: int = 500
+    device: str = "auto"
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.learning_rate <= 0:
             raise ValueError(f"steps and learning_rate must be above 0; got {self.steps} and {self.learning_rate}.")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16; got {self.precision!r}.")
+        if self.device not in DEVICES:
+            raise ValueError(f"device must be one of {', '.join(DEVICES)}; got {self.device!r}.")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1; got {self.accumulate}.")
         object.__setattr__(self, "betas", tuple(self.betas))
 
     def rate(self, step: int) -> float:
@@ -72,12 +88,36 @@ class Task(Protocol):
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss to minimise and named parts to log."""
 
+    def weight_of(self, batch: Any) -> float:
+        """How many things the loss of a batch is a mean of."""
+
+    def resumed(self) -> None:
+        """Called once after a checkpoint was read."""
+
     def validate(self) -> dict[str, float]:
         """Numbers on held-out data."""
 
 
+class _Loss(nn.Module):
+    """The loss as a module, for what wraps modules."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.network, self.task = task.network, task
+
+    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.task.loss(batch)
+
+
 def fit(
-    task: Task, schedule: Schedule, out: Path, resume: bool = False, say: Callable[[str], None] | None = None
+    task: Task,
+    schedule: Schedule,
+    out: Path,
+    resume: bool = False,
+    say: Callable[[str], None] | None = None,
+    *,
+    group: Processes | None = None,
+    frozen: Sequence[str] = (),
 ) -> None:
     """Train ``task.network`` in place.
 
@@ -87,10 +127,13 @@ def fit(
         out: gets ``log.jsonl`` (one JSON object a line: step, seconds, rate, losses) and ``last.pt``.
         resume: go on from ``last.pt``; without it a folder that holds one is refused.
         say: gets a progress line; standard error by default.
+        group: who trains; by default this process, or all that were launched.
+        frozen: parts of the network that are in evaluation mode also while the rest trains (see ``freeze``).
 
     Raises:
         ArtifactError: ``out`` already holds a run and ``resume`` is off, or there is nothing to resume.
         RuntimeError: the loss is not finite any more.
+        ValueError: a batch has fewer rows than there are parts.
     """
     say = say or (lambda line: print(line, file=sys.stderr, flush=True))
     out.mkdir(parents=True, exist_ok=True)
@@ -102,57 +145,108 @@ def fit(
             else "already holds a run; use --resume or remove it"
         )
         raise ArtifactError(f"{out} {state}.")
+    group = group or processes(schedule.device)
+    first = group.index == 0
+    task.network.to(group.device)
+    weights = trained(task.network)
     optimizer = torch.optim.AdamW(
-        task.network.parameters(), lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay
+        weights, lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay
     )
-    begin, before = 0, 0.0
+    begin, before, count = 0, 0.0, 0
+    sums: dict[str, Tensor] = {}
     if resume:
-        saved = torch.load(last, weights_only=True)
+        saved = torch.load(last, weights_only=True, map_location=group.device)
         task.network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
         begin, before = saved["step"], saved["seconds"]
+        sums, count = saved.get("sums", {}), saved.get("count", 0)
+        task.resumed()
+    group.wait()  # nobody writes before everybody has looked
+    if first:
         _cut_log(log, begin)
-    started, count = time.monotonic(), 0
-    sums: dict[str, Tensor] = {}
-    task.network.train()
+    started = time.monotonic()
+    module = group.wrap(_Loss(task))
+
+    def train_mode() -> None:
+        module.train()
+        rest(task.network, frozen)
+
+    train_mode()
     for step in range(begin, schedule.steps):
-        torch.manual_seed(schedule.seed * 1_000_003 + step)
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
-        batch = task.batch(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bfloat16"):
-            loss, parts = task.loss(batch)
+        # Dropout differs between processes; the first draws what one process alone would.
+        torch.manual_seed((schedule.seed + 97 * group.index) * 1_000_003 + step)
+        for settings in optimizer.param_groups:
+            settings["lr"] = schedule.rate(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for name, value in _gradients(task, module, task.batch(step), schedule, group).items():
+            sums[name] = sums.get(name, torch.zeros(())) + value
         if schedule.gradient_clip:
-            nn.utils.clip_grad_norm_(task.network.parameters(), schedule.gradient_clip)
+            nn.utils.clip_grad_norm_(weights, schedule.gradient_clip)
         optimizer.step()
-        for name, value in {"loss": loss, **parts}.items():
-            sums[name] = sums.get(name, torch.zeros(())) + value.detach().float()
         count, done = count + 1, step + 1
         if _due(done, schedule.log_every, schedule.steps):
             seconds = round(before + time.monotonic() - started, 1)
             line: dict[str, Any] = {"step": done, "seconds": seconds, "rate": schedule.rate(step)}
-            line |= {name: round(float(value) / count, 6) for name, value in sums.items()}
-            if not torch.isfinite(loss):
+            totals = {name: group.sum(value) for name, value in sums.items()}
+            line |= {name: round(float(value) / count, 6) for name, value in totals.items()}
+            if not math.isfinite(line["loss"]):
                 raise RuntimeError(
-                    f"the loss must stay finite; got {float(loss)} at step {done}. Lower the learning rate."
+                    f"the loss must stay finite; got {line['loss']} at step {done}. Lower the learning rate."
                 )
-            if _due(done, schedule.validate_every, schedule.steps):
+            if _due(done, schedule.validate_every, schedule.steps) and first:
                 task.network.eval()
                 with torch.no_grad():
                     line |= {name: round(value, 6) for name, value in task.validate().items()}
-                task.network.train()
-            with log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            say("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()))
+                train_mode()
+            if first:
+                with log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+                say("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()))
             sums, count = {}, 0
         if _due(done, schedule.save_every, schedule.steps):
-            seconds = before + time.monotonic() - started
-            weights = {"network": task.network.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**weights, "step": done, "seconds": seconds}, out / ".last.pt")
-            os.replace(out / ".last.pt", last)
+            totals = {name: group.sum(value) for name, value in sums.items()}
+            if first:
+                state: dict[str, Any] = {"network": task.network.state_dict(), "optimizer": optimizer.state_dict()}
+                state |= {"step": done, "seconds": before + time.monotonic() - started}
+                torch.save({**state, "sums": totals, "count": count}, out / ".last.pt")
+                os.replace(out / ".last.pt", last)
     task.network.eval()
+    group.wait()
+
+
+def _gradients(
+    task: Task, module: nn.Module, batch: Any, schedule: Schedule, group: Processes
+) -> dict[str, Tensor]:
+    """Gradients of a step's batch; this process's share of its loss and of the parts of it."""
+    parts = schedule.accumulate * group.count
+    whole = task.weight_of(batch) if parts > 1 else 1.0
+    sums: dict[str, Tensor] = {}
+    for turn in range(schedule.accumulate):
+        piece = _cut(batch, turn * group.count + group.index, parts) if parts > 1 else batch
+        with group.part(module, turn == schedule.accumulate - 1):
+            with torch.autocast(group.device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
+                loss, named = module(piece)
+            share = task.weight_of(piece) / whole if parts > 1 else 1.0
+            # Processes' gradients are averaged, so each gives its share times their number.
+            (loss * (share * group.count) if parts > 1 else loss).backward()
+        for name, value in {"loss": loss, **named}.items():
+            value = value.detach().float()
+            sums[name] = sums.get(name, torch.zeros(())) + (value * share if parts > 1 else value)
+    return sums
+
+
+def _cut(batch: Any, index: int, parts: int) -> Any:
+    """One part of a batch: of every tensor in it the rows that belong to this part."""
+    if isinstance(batch, tuple):
+        return tuple(_cut(item, index, parts) for item in batch)
+    if not isinstance(batch, Tensor):
+        return batch
+    if len(batch) < parts:
+        raise ValueError(
+            f"a batch must have a row for each of {parts} parts (processes times schedule.accumulate); "
+            f"got {len(batch)} rows. Take fewer parts or larger batches."
+        )
+    return batch.tensor_split(parts)[index]
 
 
 def _due(done: int, every: int, steps: int) -> bool:
@@ -160,7 +254,9 @@ def _due(done: int, every: int, steps: int) -> bool:
 
 
 def _cut_log(log: Path, step: int) -> None:
-    """Forget the lines that were written after the checkpoint, so that a resumed log reads like one run."""
+    """Forget what was written after the checkpoint, half a line perhaps, so that a resumed log reads like one run."""
     if log.exists():
-        lines = [line for line in log.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-        log.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        kept = "".join(line for line in lines if json.loads(line)["step"] <= step)
+        with written_whole(log) as beside:
+            beside.write_text(kept, encoding="utf-8")
