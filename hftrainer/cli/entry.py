@@ -25,6 +25,9 @@ VERBS = {
     "data verify": ("data_verify", "name every clip of a dataset that is not sound"),
     "data stats": ("data_stats", "what a dataset folder holds"),
     "train": ("train", "one recipe to one run folder"),
+    "evaluate": ("evaluate", "how well a model does a task on a dataset: a JSON report"),
+    "import": ("import_", "the authors' checkpoint to an artifact of this project"),
+    "tokens": ("tokens", "the vocabulary of a model as one offline page"),
     "bench": ("bench", "how fast, and how well"),
     "info": ("info", "what a model folder, a dataset folder or a motion file is"),
 }

@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
+import re
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -84,8 +88,57 @@ def read_config(kind: type[Config], values: Mapping[str, Any], where: str) -> Co
         raise ArtifactError(f"{where}: {error}") from error
 
 
+def read_torch_file(path: Path) -> Any:
+    """What a file of ``torch.save`` holds; only tensors and plain values are read, and code in it never runs.
+
+    The checksums of a zipped file are tested; its tensors are then mapped from disk and not copied.
+
+    Raises:
+        ArtifactError: no such file, empty, cut off, damaged, no torch file, or one that holds more than plain values.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path} must be a torch file; there is no such file.")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise ArtifactError(f"{path} must be a torch file; it is empty. Download it again.")
+    if head.startswith(b"version https://git-lfs"):
+        raise ArtifactError(f"{path} must be a torch file; it is a git-lfs pointer. Fetch it with: git lfs pull.")
+    zipped = zipfile.is_zipfile(path)
+    if head.startswith(b"PK") and not zipped:
+        raise ArtifactError(
+            f"{path} must be a whole torch file; it ends too early, after {size:,} bytes. Download it again."
+        )
+    if not zipped and not head.startswith(b"\x80"):
+        raise ArtifactError(f"{path} must be a torch file; it begins with {head[:16]!r}.")
+    try:
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise ArtifactError(f"{path} must be whole; {damaged} in it has a wrong checksum. Download it again.")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"(?:GLOBAL|class|function|load)\s+([\w.]+\.[\w.]+)", str(error))
+        if not named:
+            raise ArtifactError(f"{path} must be a torch file; its pickle is damaged. Download it again.") from error
+        raise ArtifactError(
+            f"{path} must hold tensors and plain values only; it names {named[1]}, which would run code, and was not "
+            'read. If you made the file yourself, keep its numbers alone: torch.save({"state_dict": '
+            'torch.load(FILE, weights_only=False)["state_dict"]}, NEW).'
+        ) from error
+    except (RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, ArtifactError):
+            raise
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtifactError(f"{path} must be a whole torch file; got {said}. Download it again.") from error
+
+
 def load_weights(network: nn.Module, path: Path, apart: Sequence[str] = ()) -> None:
     """Fill a network from a safetensors file, all or nothing; half precision is widened.
+
+    A network that was made on the ``meta`` device takes the file's tensors as its own, without a copy.
 
     Args:
         network: gets the weights.
@@ -109,7 +162,8 @@ def load_weights(network: nn.Module, path: Path, apart: Sequence[str] = ()) -> N
     ]
     if wrong:
         raise ArtifactError(f"{path} does not fit {type(network).__name__}: {'; '.join(wrong)}.")
-    network.load_state_dict({k: v.to(want[k].dtype) for k, v in have.items()}, strict=not apart)
+    hollow = any(v.is_meta for v in want.values())
+    network.load_state_dict({k: v.to(want[k].dtype) for k, v in have.items()}, strict=not apart, assign=hollow)
 
 
 def save_weights(network: nn.Module, path: Path, dtype: torch.dtype = torch.float32, skip: Sequence[str] = ()) -> None:
@@ -125,8 +179,16 @@ def folder_hash(folder: Path, names: Sequence[str]) -> str:
     """First 16 hex digits of the SHA-256 over the named files, in that order."""
     digest = hashlib.sha256()
     for name in names:
-        digest.update((folder / name).read_bytes())
+        with (folder / name).open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from hftrainer.models.artifact import (
     write_json,
     written_folder,
 )
+from hftrainer.models.motion.motiongpt import release
 from hftrainer.models.motion.motiongpt.network import (
     LanguageModel,
     LanguageModelConfig,
@@ -199,14 +200,31 @@ class MotionGPTBundle:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path | None = None, *, local_files_only: bool = False, revision: str | None = None
+        cls,
+        name: str | Path | None = None,
+        *,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        any_statistics: bool = False,
     ) -> MotionGPTBundle:
         """Load an artifact: a folder, a built-in name, a hub repository, or the built-in one when no name is given.
+
+        The artifact is one that ``save_pretrained`` wrote, or the authors' files in the layout of the hftrainer card.
+
+        Args:
+            name: what to load.
+            local_files_only: for a repository, use the local cache only.
+            revision: branch, tag or commit of a repository.
+            any_statistics: with the authors' files, take statistics that are known to be another model's.
 
         Raises:
             ArtifactError: not found, files absent, or weights that do not fit; every problem of a file is listed.
         """
         folder = resolve(name, cls.default, local_files_only=local_files_only, revision=revision)
+        if release.is_release(folder):
+            bundle = cls.from_release(release.read_folder(folder, any_statistics))
+            bundle.hash = folder_hash(folder, release.FILES)
+            return bundle
         if not (folder / "model_index.json").is_file():
             check_files(folder, FILES)
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
@@ -216,7 +234,9 @@ class MotionGPTBundle:
             raise ArtifactError(f"{folder} must be a MotionGPT artifact; got {index.get('_class_name')!r}.")
         words = Pieces.load(folder) if files is PIECES_FILES else Words.load(folder)
         tokenizer = MotionTokenizer(read_config(TokenizerConfig, index["motion_tokenizer"], "motion_tokenizer"))
-        language = LanguageModel(read_config(LanguageModelConfig, index["language_model"], "language_model"))
+        sizes = read_config(LanguageModelConfig, index["language_model"], "language_model")
+        with torch.device("cpu" if sizes.word_width else "meta"):  # without word vectors the file holds every number
+            language = LanguageModel(sizes)
         load_weights(tokenizer, folder / "motion_tokenizer.safetensors", _TRAINING_ONLY)
         if language.config.word_width is None:
             load_weights(language, folder / "language_model.safetensors")
@@ -233,6 +253,25 @@ class MotionGPTBundle:
         )  # fmt: skip
         bundle.hash = folder_hash(folder, files)
         return bundle
+
+    @classmethod
+    def from_release(cls, files: release.Release) -> MotionGPTBundle:
+        """A bundle from the authors' files; the language model's numbers are the file's own memory, not a copy."""
+        tokenizer = MotionTokenizer(files.tokenizer_config)
+        state = {**tokenizer.state_dict(), **files.tokenizer}  # the file lacks what only training needs
+        tokenizer.load_state_dict(state)
+        with torch.device("meta"):
+            language = LanguageModel(files.language_config)
+        language.load_state_dict(files.language, assign=True)
+        kit = len(files.pair.mean) == get_spec("kit251").width
+        statistics = Statistics(files.pair.mean, files.pair.std, "kit251" if kit else "hml263")
+        per = files.tokenizer_config.frames_per_token
+        fewest = -(-(24 if kit else 40) // per) * per  # of the clips that it was trained with
+        about = {"name": "motiongpt-kit" if kit else "motiongpt-humanml3d", "source": files.about}
+        return cls(
+            tokenizer, language, files.pieces, statistics, (fewest, 196 // per * per), about,
+            Sampling(top_p=1.0, top_k=50), "official",
+        )  # fmt: skip
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write the artifact from memory; written beside and renamed, so that no half folder is ever seen.
