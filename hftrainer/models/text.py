@@ -181,6 +181,25 @@ def foreign_letters(text: str) -> str:
     return "".join(dict.fromkeys(c for c in text if c.isalpha() and not re.match(r"[A-Za-zÀ-ɏ]", c)))
 
 
+#: What a space before is taken away from, in this order, when tokens become a text.
+_ATTACHED = (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")
+
+
+def attach_punctuation(text: str) -> str:
+    """Decoded text without the spaces before punctuation and shortened words.
+
+    The library that MotionGPT was released with did so by default; captions are compared in this form.
+
+    >>> attach_punctuation("it is n't far , he 's there .")
+    "it isn't far, he's there."
+    """
+    for i, mark in enumerate(_ATTACHED):
+        text = text.replace(f" {mark}", mark)
+        if i == 3:  # after the punctuation, before the shortened words
+            text = text.replace(" ' ", "'")
+    return text
+
+
 def pad(rows: Sequence[Sequence[int]], length: int | None = None) -> torch.Tensor:
     """Token lists -> ``(B, L)`` filled with padding on the right."""
     length = max(map(len, rows)) if length is None else length
