@@ -42,6 +42,8 @@ class MDMConfig:
         noise_schedule: ``cosine`` or ``linear``.
         steps: diffusion steps.
         small_sigma: the sampler's variance is that of the posterior; otherwise beta.
+        recur_over_batch: the authors' ``gru`` runs from sample to sample instead of from frame to frame, so that its
+            result depends on the company; only for reproducing it.
 
     Raises:
         ValueError: fields that no network can have.
@@ -79,6 +81,7 @@ class MDMConfig:
     noise_schedule: str = "cosine"
     steps: int = 1000
     small_sigma: bool = True
+    recur_over_batch: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "goal_joints", tuple(self.goal_joints))  # a list in JSON
