@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.parity import Check, Kind, later, motiongpt_evaluation, motiongpt_networks, zoo
 
-FAMILIES = (zoo, motiongpt_evaluation, motiongpt_networks)
+FAMILIES = (zoo, motiongpt_evaluation, motiongpt_words, motiongpt_networks)
 
 #: Files that explain a folder and hold no numbers of their own.
 _PROSE = (".md", ".txt", ".py")

@@ -54,6 +54,8 @@ OFFICIAL = {
     "predict": f"Predict motion: {FIRST_PART}",
     "inbetween": f"Complete the masked motion: {MASKED}",
 }
+#: How the released code decodes an answer: tokens at most, the start token counted; drawn, or the likeliest each time.
+OFFICIAL_DECODING = {"motion": (128, "drawn"), "caption": (40, "likeliest")}
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def fill(
             template has a caption. Without it, nothing is quoted.
 
     Raises:
-        ValueError: the template asks for something that was not given.
+        ValueError: the template asks for something that was not given, or a code or length that cannot be.
 
     >>> fill("Generate motion with <Frame_Placeholder> frames: <Caption_Placeholder>", caption="he sits.", frames=40)
     'Generate motion with 40 frames: he sits.'
@@ -254,12 +256,20 @@ def fill(
     ]
     if absent:
         raise ValueError(f"the template {template!r} must be given {', '.join(absent)}; got none.")
+    if frames is not None and frames < 0:
+        raise ValueError(f"frames must be 0 or more; got {frames}.")
     length = _length(codes, frames, rules)
     motion = "" if codes is None else motion_string(codes, rules.codes)
-    said = caption or ""
+    time = rules.seconds(length) if seconds is None else f"{seconds:.1f}"
+    return _filled(template, caption or "", motion, length, time, rules, quote)
+
+
+def _filled(
+    template: str, said: str, motion: str, length: int, time: str, rules: Rules, quote: random.Random | None
+) -> str:
+    """A template with its placeholders replaced, as the released code does it."""
     if quote is not None and quote.random() < rules.quote_share:
         said = f'"{said}"'
-    time = rules.seconds(length) if seconds is None else f"{seconds:.1f}"
     values = (said, motion, str(length), time, *_parts(motion, length, rules))
     for placeholder, value in zip(PLACEHOLDERS, values, strict=True):
         template = template.replace(placeholder, value)
@@ -276,6 +286,9 @@ def official_prompt(
     quote: random.Random | None = None,
 ) -> str:
     """One of the fixed sentences that the released code asks with.
+
+    A motion to predict from is first cut to as many tokens as a fifth of its length says, start token included, as in
+    the released code; that takes nothing from the part that is shown unless the length is below 5.
 
     Args:
         mode: ``official_nolen``, ``official_len`` or ``direct`` for a motion from words; ``caption``, ``caption_len``,
@@ -294,7 +307,11 @@ def official_prompt(
     """
     if mode not in OFFICIAL:
         raise ValueError(f"the prompt mode must be one of {', '.join(OFFICIAL)}; got {mode!r}.")
-    return fill(OFFICIAL[mode], caption=caption, codes=codes, frames=frames, rules=rules, quote=quote)
+    if mode != "predict" or codes is None:
+        return fill(OFFICIAL[mode], caption=caption, codes=codes, frames=frames, rules=rules, quote=quote)
+    length = _length(codes, frames, rules)
+    motion = ">".join(motion_string(codes, rules.codes).split(">")[: length // 5]) + ">"
+    return _filled(OFFICIAL[mode], caption or "", motion, length, rules.seconds(length), rules, quote)
 
 
 @dataclass(frozen=True)
