@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.parity import Check, Kind, later, motiongpt_evaluation, motiongpt_networks, zoo
+from tests.parity import Check, Kind, later, motiongpt_evaluation, motiongpt_networks, motiongpt_words, zoo
 
-FAMILIES = (zoo, motiongpt_evaluation, motiongpt_words, motiongpt_networks)
+FAMILIES = (zoo, motiongpt_evaluation, motiongpt_networks, motiongpt_words)
 
 #: Files that explain a folder and hold no numbers of their own.
 _PROSE = (".md", ".txt", ".py")
