@@ -21,17 +21,19 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "rendering": ("hftrainer.rendering.speed", "rendering_speed", ()),
     "quality": ("hftrainer.quality", "model_quality", ("model", "data", "seeds")),
     "generate": ("hftrainer.quality", "generation_speed", ("model",)),
+    "generate --batch": ("hftrainer.bench", "decoding_speed", ("batch",)),
 }
 
 
 def arguments(parser: Parser) -> None:
     """What ``hftrainer bench`` takes."""
-    parser.add_argument("what", metavar="WHAT", help=", ".join(BENCHES))
+    parser.add_argument("what", metavar="WHAT", help=", ".join(name for name in BENCHES if " " not in name))
     parser.flag(
         "--model", metavar="NAME|FOLDER|REPO", help="quality, generate: which model; the built-in one by default"
     )
     parser.flag("--data", metavar="DIR", help="quality: dataset folder (default data/mocap)")
     parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5)")
+    parser.flag("--batch", type=whole(2), help="generate: this many prompts together and one by one, at T5-base size")
     parser.flag("-o", "--output", metavar="FILE.json", help="keep the result, for example in results/")
 
 
@@ -51,12 +53,14 @@ def missed(report: Any, name: str) -> list[str]:
 
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Measure one thing."""
-    if args.what not in BENCHES:
+    if args.what not in BENCHES or " " in args.what:
         raise RequestError(f"there is no bench {args.what!r}. {near(args.what, BENCHES)}")
     if args.output:
         check_folder(Path(args.output).parent)
-    module, function, options = BENCHES[args.what]
-    asked = {name: getattr(args, name) for name in ("model", "data", "seeds") if getattr(args, name) is not None}
+    batched = args.what == "generate" and args.batch is not None
+    module, function, options = BENCHES["generate --batch" if batched else args.what]
+    flags = ("model", "data", "seeds", "batch")
+    asked = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
     for name in asked:
         if name not in options:
             raise RequestError(f"bench {args.what} takes no --{name}; it must be left out.")

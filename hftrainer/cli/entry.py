@@ -19,12 +19,16 @@ from hftrainer.cli.progress import Progress
 #: verb -> (module of ``hftrainer.cli``, what it does)
 VERBS = {
     "generate": ("generate", "sentence(s) to motion(s): a file, a video, a picture"),
+    "caption": ("caption", "motion file(s) to sentence(s)"),
+    "predict": ("predict", "the first part of a motion to the rest of it"),
+    "inbetween": ("inbetween", "both ends of a motion to its middle, or two motions to one"),
     "convert": ("convert", "motion files from one format or representation to another"),
     "render": ("render", "motion file to .mp4, .gif or one .png sheet"),
     "data build": ("data_build", "recordings to a dataset folder in the HumanML3D layout"),
     "data verify": ("data_verify", "name every clip of a dataset that is not sound"),
     "data stats": ("data_stats", "what a dataset folder holds"),
     "train": ("train", "one recipe to one run folder"),
+    "tokenize": ("tokenize", "a dataset's clips to motion tokens, one file each"),
     "evaluate": ("evaluate", "how well a model does a task on a dataset: a JSON report"),
     "import": ("import_", "the authors' checkpoint to an artifact of this project"),
     "tokens": ("tokens", "the vocabulary of a model as one offline page"),

@@ -5,6 +5,10 @@ the samples of one sentence together: -o walk.bvh becomes walk-000.bvh, walk-001
 written before any picture of it. The seed, the model's hash and the settings are stored in .npz files (see
 hftrainer info) and printed by --json; .bvh and .npy have no place for them, so give them a second -o NAME.npz.
 Without --guidance and --temperature the model's own choice is taken.
+
+With --task the lines of --prompts are free instructions, "text" or "text#motion.npy", that the model is asked as they
+stand; <Motion_Placeholder>, <Motion_Placeholder_s1> and <Motion_Placeholder_Masked> are the attached motion or what is
+shown of it. The folder -o then gets N_out.npy (joints), N_out.txt, N_in.npy and N_in.txt for line N, from 0.
 """
 
 from __future__ import annotations
@@ -16,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hftrainer.cli.outputs import DATA, PICTURES, plan
-from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, whole
+from hftrainer.cli.outputs import DATA, PICTURES, check_folder, plan
+from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, near, whole
 from hftrainer.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -39,6 +43,8 @@ def arguments(parser: Parser) -> None:
     parser.flag("--guidance", type=above_zero(), help="above 1 follows the words more closely")
     parser.flag("--temperature", type=above_zero(), help="below 1 more usual, above 1 more surprising")
     parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
+    parser.flag("--prompt-mode", metavar="MODE", help="own, official_nolen, official_len, or direct: as it stands")
+    parser.flag("--task", metavar="TASK", help="lines of --prompts are instructions: t2m, m2t, pred or inbetween")
     endings = ", ".join(DATA + PICTURES)
     parser.flag("-o", "--output", action="append", metavar="FILE", help=f"may be repeated; {endings}")
 
@@ -113,7 +119,7 @@ def make(args: argparse.Namespace, prompts: Sequence[str], progress: Progress) -
     least, most = pipe.frame_range
     frames = frames_asked(args, least, most, get_spec("hml263").fps)
     at_once = max(1, CHUNK // args.samples)
-    given = {"guidance": args.guidance, "temperature": args.temperature}
+    given = {"guidance": args.guidance, "temperature": args.temperature, "prompt_mode": args.prompt_mode}
     settings = {name: value for name, value in given.items() if value is not None}
     for start in range(0, len(prompts), at_once):
         chunk = list(prompts[start : start + at_once])
@@ -160,9 +166,58 @@ def tell_unknown(prompt: str, words: Sequence[str]) -> None:
     print(f"hftrainer: the model does not know {listed} in {prompt!r}; it went by the other words.", file=sys.stderr)
 
 
+def run_instructions(args: argparse.Namespace, progress: Progress) -> Done:
+    """Follow the instructions of a file; what cannot be done is listed and the others are done all the same.
+
+    Raises:
+        RequestError: no file, no folder, a task that does not exist, or flags that instructions do not have.
+    """
+    from hftrainer.cli.instructions import TASKS, write_outcome
+
+    if args.task not in TASKS:
+        raise RequestError(f"--task must be one of {', '.join(TASKS)}; got {args.task!r}. {near(args.task, TASKS)}")
+    if args.prompt_file is None:
+        raise RequestError("--task needs instructions: --prompts FILE, one on each line.")
+    flags = ("seconds", "frames", "guidance", "temperature", "prompt_mode")
+    surplus = [f"--{name.replace('_', '-')}" for name in flags if getattr(args, name) is not None]
+    surplus += ["--samples"] * (args.samples != 1) + ["SENTENCE"] * bool(args.prompts)
+    if surplus:
+        raise RequestError(f"{', '.join(surplus)} must be left out with --task; each line is asked as it stands.")
+    if len(args.output or []) != 1:
+        raise RequestError("say one folder with -o DIR for the results of --task.")
+    folder = Path(args.output[0])
+    check_folder(folder)
+    if not Path(args.prompt_file).is_file():
+        raise RequestError(f"{args.prompt_file} must be a text file of instructions; there is none.")
+    progress("loading the model")
+    check_device(args.device)
+    from hftrainer.pipelines.instructions import follow, read_lines
+    from hftrainer.pipelines.motiongpt import MotionGPTPipeline
+
+    lines = read_lines(args.prompt_file)
+    pipe = MotionGPTPipeline.from_pretrained(args.model, device=args.device)
+    report: list[dict[str, Any]] = []
+    said: list[str] = []
+    for outcome in follow(pipe, lines, args.task, seed=args.seed, say=progress):
+        files = [] if outcome.problem is not None else write_outcome(outcome, folder)
+        said += [str(file) for file in files]
+        report.append(
+            {
+                "line": outcome.line.number, "instruction": outcome.line.text, "text": outcome.text,
+                "problem": outcome.problem, "files": [str(file) for file in files],
+            }
+        )  # fmt: skip
+    wrong = [entry for entry in report if entry["problem"] is not None]
+    said += [f"failed: line {entry['line']}: {entry['problem']}" for entry in wrong]
+    said.append(f"{len(report) - len(wrong)} done, {len(wrong)} failed")
+    return Done({"instructions": report, "failed": len(wrong)}, said, code=1 if wrong else 0)
+
+
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Make the motions and write the files."""
     started = time.monotonic()
+    if args.task is not None:
+        return run_instructions(args, progress)
     prompts = read_prompts(args)
     if args.seconds is not None and args.frames is not None:
         raise RequestError("--seconds and --frames say the same thing; got both. Keep one.")

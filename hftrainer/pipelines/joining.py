@@ -25,7 +25,7 @@ class Place:
 
     Attributes:
         x, z: in the unit of the representation (hml263: metres).
-        heading: radians; 0 faces +Z.
+        heading: radians; 0 faces +Z, and a quarter turn to the right is pi / 2.
     """
 
     x: float

@@ -1,0 +1,55 @@
+"""Motions to sentences.
+
+Each motion file gets a sentence; with --candidates several are drawn. --instruction asks something else, with
+<Motion_Placeholder> where the motion belongs. Of several files some of which fail the others are answered all the
+same, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hftrainer.cli.convert import check_names
+from hftrainer.cli.motions import add_model_flags, check_files, open_model, read_motion
+from hftrainer.cli.parser import Done, Parser, whole
+from hftrainer.cli.progress import Progress
+
+
+def arguments(parser: Parser) -> None:
+    """What ``hftrainer caption`` takes."""
+    parser.add_argument("files", nargs="+", metavar="MOTION", help="motion files, for example clip.bvh")
+    parser.flag("--candidates", type=whole(1), default=1, help="sentences for each motion (default 1, the likeliest)")
+    parser.flag("--say-frames", action="store_true", help="also tell the model how many frames there are")
+    parser.flag("--instruction", metavar="TEXT", help="what to ask, in place of a caption")
+    add_model_flags(parser)
+
+
+def run(args: argparse.Namespace, progress: Progress) -> Done:
+    """Say what motions show."""
+    files = check_files(args.files)
+    check_names(args.named)
+    pipe = open_model(args, progress)
+    from hftrainer.errors import GenerationError
+
+    report: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for at, file in enumerate(files):
+        progress(f"reading motion {at + 1} of {len(files)}")
+        entry: dict[str, Any] = {"file": str(file), "captions": []}
+        try:
+            said = pipe.infer_m2t(
+                [read_motion(pipe, file, args)], seed=args.seed, candidates=args.candidates,
+                frames_in_prompt=args.say_frames, instruction=args.instruction,
+            )[0]  # fmt: skip
+        except (ValueError, OSError, GenerationError) as exc:
+            if len(files) == 1:
+                raise
+            entry["problem"] = str(exc)
+            lines.append(f"failed: {file}: {exc}")
+        else:
+            entry["captions"] = [said] if isinstance(said, str) else said
+            lines += [words if len(files) == 1 else f"{file}: {words}" for words in entry["captions"]]
+        report.append(entry)
+    failed = sum("problem" in entry for entry in report)
+    return Done({"motions": report, "failed": failed}, lines, code=1 if failed else 0)
