@@ -13,7 +13,9 @@ from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import load_weights, resolve, written_folder
 from hftrainer.models.motion.motiongpt import official
 from hftrainer.models.motion.motiongpt.bundle import FILES, MotionGPTBundle, Statistics
+from hftrainer.models.motion.motiongpt.gpt2 import GPT2, GPT2Config
 from hftrainer.models.motion.motiongpt.network import (
+    T5_SHAPES,
     LanguageModel,
     LanguageModelConfig,
     MotionTokenizer,
@@ -112,7 +114,7 @@ def test_learned_codes_are_moved_by_their_loss_alone():
     losses = []
     for _ in range(20):
         loss = quantizer(rows)[1]
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -211,6 +213,132 @@ def test_key_tables_name_every_parameter_once():
     assert set(keys) == set(net.state_dict()) and len(set(keys.values())) == len(keys)
     with pytest.raises(ArtifactError, match="lm_head.weight"):
         official.rename({}, keys)
+
+
+def decoder_only(**changes) -> GPT2:
+    torch.manual_seed(5)
+    settings = dict(vocabulary=40, motion_tokens=10, positions=24, width=16, heads=2, layers=2, end=0)
+    net = GPT2(GPT2Config(**{**settings, **changes})).eval()
+    with torch.no_grad():
+        for p in net.parameters():  # large enough that what the model says depends on what it read
+            p.add_(torch.randn_like(p) * 0.3)
+    return net
+
+
+def test_gpt2_answers_with_a_cache_as_without_one_alone_and_among_others():
+    net, prompts = decoder_only(), [[5, 6, 7, 8, 9], [31], [12, 13, 14]]
+    answers = net.answer(prompts, 12)
+    assert len({tuple(a) for a in answers}) == 3
+    for prompt, answer in zip(prompts, answers, strict=True):
+        row = list(prompt)
+        for _ in range(12):
+            following = int(net(torch.tensor([row]))[0, -1].argmax())
+            if following == net.config.end:
+                break
+            row.append(following)
+        assert answer == row[len(prompt) :] == net.answer([prompt], 12)[0]
+
+
+def test_gpt2_stops_at_its_end_mark():
+    net = decoder_only()
+    said = net.answer([[5, 6, 7]], 12)[0]
+    shorter = decoder_only(end=said[3])
+    assert shorter.answer([[5, 6, 7]], 12)[0] == said[: said.index(said[3])]
+
+
+def test_gpt2_sees_neither_the_future_nor_padding():
+    net = decoder_only()
+    row = torch.tensor([[5, 6, 7, 8, 0, 0]])
+    mask = torch.tensor([[True] * 4 + [False] * 2])
+    assert torch.allclose(net(row[:, :4]), net(row, mask)[:, :4], atol=1e-5)
+    other = torch.tensor([[5, 6, 9, 8, 0, 0]])
+    assert torch.allclose(net(row, mask)[:, :2], net(other, mask)[:, :2], atol=1e-5)
+    assert not torch.allclose(net(row, mask)[:, 2:4], net(other, mask)[:, 2:4], atol=1e-2)
+
+
+def test_gpt2_learns_padding_only_when_it_is_told_to():
+    net = decoder_only()
+    rows, mask = torch.tensor([[5, 6, 7, 0, 0, 0]]), torch.tensor([[True] * 4 + [False] * 2])  # the first 0 is said
+    sound = net.loss(rows, mask)
+    assert torch.allclose(sound, net.loss(rows[:, :4], mask[:, :4]), atol=1e-5)
+    scores = net(rows, mask)[0, :-1].log_softmax(-1)
+    everything = -scores[torch.arange(5), rows[0, 1:]].mean()
+    assert torch.allclose(net.loss(rows, mask, padding_counts=True), everything, atol=1e-5)
+    assert abs(float((everything - sound).detach())) > 1e-3
+
+
+def test_gpt2_trains():
+    net = decoder_only(dropout=0.1).train()
+    rows = torch.tensor([[5, 6, 31, 32, 33, 0], [7, 34, 35, 0, 0, 0]])
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    optimizer = torch.optim.AdamW(net.parameters(), 0.01)
+    for _ in range(80):
+        optimizer.zero_grad()
+        net.loss(rows, mask).backward()
+        optimizer.step()
+    assert net.eval().answer([[5, 6], [7]], 8) == [[31, 32, 33], [34, 35]]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (dict(width=15), "multiple of heads"),
+        (dict(end=30), "below 30"),
+        (dict(layers=0), "layers must be at least 1"),
+        (dict(dropout=1.0), "dropout"),
+    ],
+)
+def test_impossible_gpt2_are_refused(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        decoder_only(**wrong)
+
+
+def test_gpt2_refuses_prompts_that_are_empty_or_too_long():
+    net = decoder_only()
+    with pytest.raises(ValueError, match="lengths \\[2, 0\\]"):
+        net.answer([[5, 6], []], 3)
+    with pytest.raises(ValueError, match="Ask for 4 at most"):
+        net.answer([[5] * 20], 5)
+
+
+def test_gpt2_key_table_and_its_transposed_matrices():
+    net = decoder_only()
+    keys = official.gpt2_keys(net.config)
+    assert set(keys) == set(net.state_dict()) and len(set(keys.values())) == len(keys)
+    turned = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+    theirs = {keys[k]: v.T if keys[k].endswith(turned) else v for k, v in net.state_dict().items()}
+    back = official.gpt2_weights({f"lm.{k}": v for k, v in theirs.items()}, net.config, "lm.")
+    assert all(torch.equal(v, back[k]) for k, v in net.state_dict().items())
+    assert back["layers.0.enter.weight"].shape == (64, 16)
+    theirs["lm_head.weight"] = theirs["transformer.wte.weight"]
+    official.gpt2_weights(theirs, net.config)
+    with pytest.raises(ArtifactError, match="must be the embedding itself"):
+        official.gpt2_weights({**theirs, "lm_head.weight": theirs["lm_head.weight"] + 1}, net.config)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("flan-t5-small", 76_961_152), ("flan-t5-base", 247_577_856), ("flan-t5-large", 783_150_080)],
+)
+def test_named_t5_shapes_have_the_published_numbers_of_parameters(name, parameters):
+    config = replace(LanguageModelConfig.named(name), vocabulary=32128)  # as published: no motion, 28 spare rows
+    with torch.device("meta"):
+        assert sum(p.numel() for p in LanguageModel(config).parameters()) == parameters
+    assert LanguageModelConfig.named(name, codes=64).vocabulary == 32100 + 67
+
+
+def test_named_gpt2_shapes_have_the_published_numbers_of_parameters():
+    for name, parameters in (("gpt2", 124_439_808), ("gpt2-medium", 354_823_168)):
+        with torch.device("meta"):
+            net = GPT2(replace(GPT2Config.named(name), vocabulary=50257, end=0))
+        assert sum(p.numel() for p in net.parameters()) == parameters
+
+
+def test_names_of_shapes_that_are_not_known_are_refused():
+    with pytest.raises(ValueError, match=", ".join(T5_SHAPES)):
+        LanguageModelConfig.named("t5-base")
+    with pytest.raises(ValueError, match="gpt2, gpt2-medium"):
+        GPT2Config.named("gpt2-huge")
 
 
 def test_saved_and_loaded_is_the_same_to_the_bit_after_a_training_step(tmp_path):
