@@ -17,6 +17,11 @@ from itertools import zip_longest
 
 import numpy as np
 
+
+class ScorerAbsent(ValueError):
+    """A measure that needs a package or a model which is not on this machine."""
+
+
 #: Words in their sentence to their base forms, one for each.
 Lemmatiser = Callable[[list[str]], list[str]]
 _Grams = Counter[tuple[str, ...]]
@@ -196,19 +201,20 @@ def bert_score(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
 
     Args:
         predictions: one sentence an item.
-        references: as many for each item.
+        references: one or more an item.
 
     Returns:
         The mean over items.
 
     Raises:
-        ValueError: the package bert_score or the model it reads is not on this machine; or no items.
+        ScorerAbsent: the package bert_score or the model it reads is not on this machine.
+        ValueError: no items, or an item without references.
     """
     _check(predictions, references)
     try:
         package = import_module("bert_score")
     except ImportError as error:
-        raise ValueError(
+        raise ScorerAbsent(
             "BERTScore must have the package bert_score; it is not installed. pip install bert-score."
         ) from error
     try:
@@ -217,7 +223,7 @@ def bert_score(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
         )
     except OSError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"BERTScore must have its language model on this machine; got {reason}") from error
+        raise ScorerAbsent(f"BERTScore must have its language model on this machine; got {reason}") from error
     return float(scores.mean())
 
 

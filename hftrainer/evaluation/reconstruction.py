@@ -150,33 +150,31 @@ def displacement(got: np.ndarray, want: np.ndarray, start: int, stop: int) -> tu
     return float(apart.mean()), float(apart[-1])
 
 
-def hidden_span(frames: int, task: str, keep: float | tuple[float, float]) -> tuple[int, int]:
-    """Frames that a task hides, half-open.
+def hidden_span(frames: int, head: float, tail: float = 0.0) -> tuple[int, int]:
+    """Frames that are hidden when shares of a clip are kept, half-open.
 
     Args:
         frames: of the clip.
-        task: ``"pred"`` or ``"inbetween"``.
-        keep: share kept at the start, and for in-between at both ends.
+        head, tail: share kept at the start and at the end, rounded to frames and at least one; a tail of 0 is none.
 
     Raises:
-        ValueError: nothing would be hidden, or nothing kept.
+        ValueError: a share is none, or nothing would be hidden.
 
-    >>> hidden_span(100, "pred", 0.2), hidden_span(100, "inbetween", (0.25, 0.25))
-    ((20, 100), (25, 75))
+    >>> hidden_span(98, 0.2), hidden_span(98, 0.25, 0.25)
+    ((20, 98), (24, 74))
     """
-    head, tail = keep if isinstance(keep, tuple) else (keep, 0.0 if task == "pred" else keep)
-    start, stop = int(head * frames), frames - int(tail * frames)
-    if task not in ("pred", "inbetween"):
-        raise ValueError(f"the task must be pred or inbetween; got {task!r}.")
-    if not 0 < start < stop <= frames or (task == "inbetween" and stop == frames):
-        raise ValueError(f"of {frames} frames some must be kept and some hidden; keep {keep} leaves {start} to {stop}.")
+    if not (0 < head < 1 and 0 <= tail < 1):
+        raise ValueError(f"a kept share must be above 0 and below 1; got {head:g} and {tail:g}.")
+    start, stop = max(1, round(head * frames)), frames - (max(1, round(tail * frames)) if tail else 0)
+    if start >= stop:
+        raise ValueError(f"some of {frames} frames must be hidden; {head:g} and {tail:g} keep all. Keep less.")
     return start, stop
 
 
 def padded_displacement(
     got: np.ndarray, want: np.ndarray, lengths: Sequence[int], task: str, keep: float = 0.2
 ) -> dict[str, float]:
-    """ADE and FDE as the reference computes them: prediction is measured to the end of the padding.
+    """ADE and FDE as the reference computes them: shares rounded down, prediction measured to the end of the padding.
 
     Args:
         got, want: ``(N, T, J, 3)`` metres, padded.
@@ -188,25 +186,27 @@ def padded_displacement(
         ``ADE``, ``FDE`` in metres, and ``APD``, which the reference never fills and leaves 0.
 
     Raises:
-        ValueError: no batch, lengths that do not fit it, or nothing hidden.
+        ValueError: no batch, lengths that do not fit it, nothing hidden, or another task.
     """
+    if task not in ("pred", "inbetween"):
+        raise ValueError(f"the task must be pred or inbetween; got {task!r}.")
     _check_lengths(got, want, lengths)
     rows = []
     for one, other, length in zip(got, want, lengths, strict=True):
-        start, stop = hidden_span(length, task, keep)
-        rows.append(displacement(one, other, start, len(other) if task == "pred" else stop))
+        start = int(keep * length)
+        rows.append(displacement(one, other, start, len(other) if task == "pred" else length - start))
     ade, fde = np.mean(rows, axis=0)
     return {"APD": 0.0, "ADE": float(ade), "FDE": float(fde)}
 
 
-def repeated_pose(joints: np.ndarray, start: int) -> np.ndarray:
-    """The simplest prediction: the last kept pose stays. ``(T, J, 3)`` metres -> the same shape.
+def repeated_pose(joints: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """The simplest prediction of the frames ``start`` to ``stop``: the pose before them stays. Same shape, metres.
 
-    >>> repeated_pose(np.arange(4.0).reshape(4, 1, 1), 2).ravel().tolist()
+    >>> repeated_pose(np.arange(4.0).reshape(4, 1, 1), 2, 4).ravel().tolist()
     [0.0, 1.0, 1.0, 1.0]
     """
     still = np.array(joints, np.float64)
-    still[start:] = still[start - 1]
+    still[start:stop] = still[start - 1]
     return still
 
 

@@ -1,7 +1,7 @@
 """How well embeddings of sentences and motions find one another, and how alike two sets of motions are.
 
 The measures of Guo et al., CVPR 2022, in float64. Embeddings are ``(N, D)`` arrays, row ``i`` of sentences and motions
-belonging together. What cannot be said of too few samples raises ``ValueError`` with the number that is needed.
+belonging together. What cannot be said of too few samples raises ``TooFewSamples`` with the number that is needed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.distance import cdist
+
+
+class TooFewSamples(ValueError):
+    """A measure that cannot be said of so few samples; the message says how many it needs."""
+
 
 #: Sentences and motions that are told apart at once.
 GROUP = 32
@@ -60,7 +65,8 @@ def retrieval(
         top: ranks that count as found, 1 to ``top``.
 
     Raises:
-        ValueError: fewer samples than a group, or arrays that do not belong together.
+        TooFewSamples: fewer samples than a group.
+        ValueError: arrays that do not belong together.
 
     >>> points = np.random.default_rng(0).normal(size=(64, 8))
     >>> retrieval(points, points)
@@ -73,7 +79,7 @@ def retrieval(
         raise ValueError(f"top must be 1 to the group's {group}; got {top}.")
     used = len(texts) // group * group
     if not used:
-        raise ValueError(f"R-precision needs at least {group} samples; got {len(texts)}.")
+        raise TooFewSamples(f"R-precision needs at least {group} samples; got {len(texts)}.")
     rows = np.arange(len(texts)) if order is None else np.asarray(order)
     if sorted(rows.tolist()) != list(range(len(texts))):
         raise ValueError(f"order must hold each of 0 to {len(texts) - 1} once; it does not.")
@@ -98,7 +104,8 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
         first, second: ``(N, D)`` and ``(M, D)``.
 
     Raises:
-        ValueError: a set has fewer than two samples, or widths differ.
+        TooFewSamples: a set has fewer than two.
+        ValueError: widths differ.
 
     >>> points = np.random.default_rng(0).normal(size=(50, 4))
     >>> abs(frechet(points, points)) < 1e-9, round(frechet(points, points + 1), 6)
@@ -108,7 +115,7 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"both sets must have one width; got {first.shape[1]} and {second.shape[1]}.")
     if min(len(first), len(second)) < 2:
-        raise ValueError(f"FID needs at least 2 samples in each set; got {len(first)} and {len(second)}.")
+        raise TooFewSamples(f"FID needs at least 2 samples in each set; got {len(first)} and {len(second)}.")
     one, other = (np.atleast_2d(np.cov(points, rowvar=False)) for points in (first, second))
     values, vectors = np.linalg.eigh(one)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -139,10 +146,10 @@ def diversity_pairs(
         pairs: how many.
 
     Raises:
-        ValueError: there are not more samples than pairs.
+        TooFewSamples: there are not more samples than pairs.
     """
     if samples <= pairs:
-        raise ValueError(f"diversity needs more than {pairs} samples; got {samples}.")
+        raise TooFewSamples(f"diversity needs more than {pairs} samples; got {samples}.")
     return rng.choice(samples, pairs, replace=False), rng.choice(samples, pairs, replace=False)
 
 
@@ -168,10 +175,10 @@ def multimodality_pairs(
     """Two draws of ``pairs`` of a sentence's motions without replacement, one after the other.
 
     Raises:
-        ValueError: a sentence has not more motions than ``pairs``.
+        TooFewSamples: a sentence has not more motions than ``pairs``.
     """
     if repeats <= pairs:
-        raise ValueError(f"multimodality needs more than {pairs} motions of a sentence; got {repeats}.")
+        raise TooFewSamples(f"multimodality needs more than {pairs} motions of a sentence; got {repeats}.")
     return rng.choice(repeats, pairs, replace=False), rng.choice(repeats, pairs, replace=False)
 
 

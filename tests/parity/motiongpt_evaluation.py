@@ -82,10 +82,10 @@ def _evaluator(path: Path) -> list[Check]:
     case, tensors = _read(path)
     net, full = _network(case, tensors), "weights_formula" in case
     motions, lengths = tensors["motions"], tensors["motion_lens"].long()
-    alone = [net.encode_motions(m[None, :n], torch.tensor([int(n)]), "consumed") for m, n in zip(motions, lengths)]
+    pairs = zip(motions, lengths, strict=True)
+    alone = [net.encode_motions(m[None, :n], torch.tensor([int(n)]), "consumed") for m, n in pairs]
     sound = net.encode_motions(motions, lengths)
     texts = net.encode_texts(tensors["text_word_embs"], tensors["text_pos_onehot"], tensors["text_lens"].long())
-    # The movements that a case keeps may be those of the first frames of all motions, or of one motion.
     checks = [
         _embedding("motions, padding consumed", net.encode_motions(motions, lengths, "consumed"),
                    tensors["motion_embeddings_padded_batch"], full),
@@ -94,7 +94,7 @@ def _evaluator(path: Path) -> list[Check]:
         _embedding("texts", texts, tensors["text_embeddings"], full),
     ]  # fmt: skip
     movements = net.movement(motions[..., :-4])
-    want = tensors["movement_out"]
+    want = tensors["movement_out"]  # a case may keep the first few only
     checks.append(_embedding("movements", movements[: want.shape[0], : want.shape[1]], want, full))
     count = {"text_encoder": net.text, "movement_encoder": net.movement, "motion_encoder": net.motion}
     for part, parameters in case.get("param_count", {}).items():

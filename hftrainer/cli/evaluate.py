@@ -1,0 +1,261 @@
+"""How well a model does its tasks on a dataset, several times over: one JSON report.
+
+Tasks: t2m (sentences to motions), m2t (motions to sentences), pred (the rest of a motion from its start),
+inbetween (the middle from both ends), reconstruction (what the tokens keep). Every number is given as
+mean, std and 95 % interval over the replications, beside simple baselines. Retrieval, FID and diversity
+need --evaluator, a folder with an evaluator's networks; without one the report says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hftrainer.cli.outputs import check_folder
+from hftrainer.cli.parser import Done, Parser, RequestError, near, whole
+from hftrainer.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from hftrainer.evaluation.captioning import Describe
+    from hftrainer.evaluation.motiongpt import Complete, Generate
+    from hftrainer.evaluation.population import Sample
+    from hftrainer.evaluation.setting import Setting
+    from hftrainer.motion import Motion
+    from hftrainer.pipelines.motiongpt import MotionGPTPipeline
+
+FAMILIES = ("motiongpt",)
+TASKS = ("t2m", "m2t", "pred", "inbetween", "reconstruction")
+PADDINGS = ("alone", "packed", "consumed")
+#: Shares kept at both ends where none are asked for: those of the published protocol.
+KEPT = {"pred": (0.2, 0.0), "inbetween": (0.25, 0.25)}
+#: Requests decoded at once.
+CHUNK = 32
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must be a share above 0 and below 1; got {text!r}.")
+    return value
+
+
+def arguments(parser: Parser) -> None:
+    """What ``hftrainer evaluate`` takes."""
+    parser.add_argument("family", metavar="FAMILY", help=", ".join(FAMILIES))
+    parser.flag("--task", metavar="TASK", help=", ".join(TASKS))
+    parser.flag("--data", metavar="DIR", help="dataset folder in the HumanML3D layout")
+    parser.flag("--model", metavar="NAME|FOLDER|REPO", help="which model; the built-in one by default")
+    parser.flag("--split", default="test", metavar="NAME", help="which list of the dataset (default test)")
+    parser.flag("--replications", type=whole(1), default=20, help="how many times (default 20)")
+    parser.flag("--limit", type=whole(1), help="only the first so many samples")
+    parser.flag("--evaluator", metavar="DIR", help="networks for R-precision, matching, FID, diversity")
+    parser.flag("--padding", default="alone", metavar="HOW",
+                help=f"how the evaluator reads a batch: {', '.join(PADDINGS)} (default alone)")  # fmt: skip
+    parser.flag("--multimodality", type=whole(1), metavar="SENTENCES", help="t2m: how many get 30 motions each")
+    parser.flag("--keep", type=_share, nargs="+", metavar="SHARE",
+                help="pred: share of the start (default 0.2); inbetween: of both ends (default 0.25 0.25)")  # fmt: skip
+    parser.flag("--seed", type=whole(0), default=0, help="of the first replication (default 0)")
+    parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
+    parser.flag("-o", "--output", metavar="FILE.json", help="where the report goes")
+
+
+def check(args: argparse.Namespace) -> tuple[float, float]:
+    """Refuse a wrong request before anything is loaded; the shares that are kept.
+
+    Raises:
+        RequestError: an unknown word, a missing flag, or one that the task does not take.
+    """
+    for what, value, known in (
+        ("family", args.family, FAMILIES), ("task", args.task, TASKS), ("padding", args.padding, PADDINGS),
+    ):  # fmt: skip
+        if value is None:
+            raise RequestError(f"--{what} must say what is measured: {', '.join(known)}.")
+        if value not in known:
+            raise RequestError(f"there is no {what} {value!r}. {near(value, known)}")
+    if args.data is None:
+        raise RequestError("--data must name a dataset folder. Make one with hftrainer data build.")
+    if args.output is None:
+        raise RequestError("say where to write with -o FILE.json.")
+    if Path(args.output).suffix.lower() != ".json":
+        raise RequestError(f"{args.output}: the ending must be .json. Rename it.")
+    if Path(args.output).is_dir():
+        raise RequestError(f"{args.output} must be a file; it is a folder. Name a file in it.")
+    check_folder(Path(args.output).parent)
+    if args.multimodality is not None and (args.task != "t2m" or args.evaluator is None):
+        raise RequestError("--multimodality must come with --task t2m and --evaluator. Leave it out.")
+    if args.keep is None:
+        return KEPT.get(args.task, (0.0, 0.0))
+    if args.task not in KEPT:
+        raise RequestError(f"--keep must come with --task pred or inbetween; got {args.task}. Leave it out.")
+    if len(args.keep) != (1 if args.task == "pred" else 2):
+        wanted = "one share, of the start" if args.task == "pred" else "two shares, of both ends"
+        raise RequestError(f"--keep must be {wanted}, for {args.task}; got {len(args.keep)}.")
+    keep = (args.keep[0], args.keep[1] if args.task == "inbetween" else 0.0)
+    if sum(keep) >= 1:
+        raise RequestError(f"--keep must leave something hidden; got {keep[0]:g} and {keep[1]:g}. Keep less.")
+    return keep
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Slices of ``CHUNK`` that cover ``count`` items."""
+    return (slice(at, at + CHUNK) for at in range(0, count, CHUNK))
+
+
+def each_alone(work: Callable[[Sequence[Any]], Sequence[Any]], items: Sequence[Any]) -> list[Any]:
+    """All answers at once, or, where one of them fails, one after the other with ``None`` for those that do."""
+    from hftrainer.errors import GenerationError
+
+    def alone(item: Any) -> Any:
+        try:
+            return work([item])[0]
+        except GenerationError:
+            return None
+
+    try:
+        return list(work(items))
+    except GenerationError:
+        return [alone(item) for item in items]
+
+
+def generator(pipe: MotionGPTPipeline, progress: Progress) -> Generate:
+    """Sentences to motions; a sentence that the model cannot read fails too."""
+    from hftrainer.errors import GenerationError
+
+    def readable(prompt: str) -> bool:
+        try:
+            pipe.check([prompt])
+        except ValueError:
+            return False
+        return True
+
+    def generate(prompts: Sequence[str], frames: Sequence[int], seed: int) -> list[Motion | None]:
+        least, most = pipe.frame_range
+        motions: list[Motion | None] = [None] * len(prompts)
+        good = [i for i, prompt in enumerate(prompts) if readable(prompt)]
+        for part in chunks(len(good)):
+            rows = good[part]
+            progress(f"generating {part.start + 1} of {len(good)} with seed {seed}")
+            lengths = [min(max(frames[i], least), most) for i in rows]
+            made = pipe.attempts([prompts[i] for i in rows], lengths, seed=seed)
+            for i, motion in zip(rows, made, strict=True):
+                motions[i] = None if isinstance(motion, GenerationError) else motion
+        return motions
+
+    return generate
+
+
+def describer(pipe: MotionGPTPipeline, progress: Progress) -> Describe:
+    """Motions to the likeliest sentences. Nothing is drawn, so they are made once for all seeds."""
+    told: list[str | None] = []
+
+    def describe(motions: Sequence[Motion], seed: int) -> list[str | None]:
+        if not told:
+            for part in chunks(len(motions)):
+                progress(f"captioning {part.start + 1} of {len(motions)}")
+                told.extend(each_alone(lambda some: pipe.infer_m2t(some, seed=seed), motions[part]))
+        return told
+
+    return describe
+
+
+def completer(pipe: MotionGPTPipeline, task: str, keep: tuple[float, float], progress: Progress) -> Complete:
+    """Motions to what the model makes of their kept parts."""
+
+    def complete(motions: Sequence[Motion], seed: int) -> list[Motion | None]:
+        def some(part: Sequence[Motion]) -> list[Motion]:
+            if task == "pred":
+                arrays = pipe.infer_prediction(part, keep=keep[0], seed=seed)
+            else:
+                arrays = pipe.infer_inbetween(part, keep=keep, seed=seed)
+            return [motion.replace(data=array) for motion, array in zip(part, arrays, strict=True)]
+
+        made: list[Motion | None] = []
+        for part in chunks(len(motions)):
+            progress(f"{task} {part.start + 1} of {len(motions)} with seed {seed}")
+            made += each_alone(some, motions[part])
+        return made
+
+    return complete
+
+
+def measure(
+    args: argparse.Namespace, keep: tuple[float, float], samples: Sequence[Sample], setting: Setting,
+    pipe: MotionGPTPipeline, progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+    """The report of one task."""
+    from hftrainer.data.humanml3d import HumanML3D
+    from hftrainer.evaluation import captioning, motiongpt
+    from hftrainer.evaluation.population import population
+
+    if args.task == "t2m":
+        return motiongpt.text_to_motion(samples, generator(pipe, progress), setting, args.multimodality or 0)
+    if args.task == "m2t":
+        progress("reading the training clips")
+        dataset = HumanML3D(args.data, ("train",))
+        nearest = captioning.nearest_captions(samples, population(dataset, "train"), dataset.std)
+        return captioning.motion_to_text(
+            samples, describer(pipe, progress), setting, {"caption of the nearest training clip": nearest}
+        )
+    if args.task == "reconstruction":
+        bundle = pipe.bundle
+        return motiongpt.rebuilding(samples, lambda motion: bundle.detokenize(bundle.tokenize(motion)), setting)
+    return motiongpt.completion(args.task, samples, completer(pipe, args.task, keep, progress), setting, keep)
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """A report for reading: a line for each number, baselines below it, and why the rest is missing."""
+    head = f"{report['task']}: {report['samples']} samples, {report['replications']} replications"
+    text = [head + (f", {sum(report['failed'])} failed answers" if any(report["failed"]) else "")]
+    rows = [("", report), *((f"{name}: ", part) for name, part in report["baselines"].items())]
+    for name, part in rows:
+        for metric, value in part["metrics"].items():
+            text.append(f"{name}{metric:<22} {value['mean']:.4f} ± {value['interval95']:.4f}")
+    reasons: dict[str, list[str]] = {}
+    for metric, reason in report["undefined"].items():
+        reasons.setdefault(reason, []).append(metric)
+    text += [f"undefined: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+    return text + [f"note: {note}" for note in report["notes"]]
+
+
+def run(args: argparse.Namespace, progress: Progress) -> Done:
+    """Measure one task and write the report."""
+    started = time.monotonic()
+    keep = check(args)
+    from hftrainer.cli.generate import check_device
+    from hftrainer.data.humanml3d import HumanML3D
+    from hftrainer.evaluation.population import population
+    from hftrainer.evaluation.setting import Setting
+    from hftrainer.models.evaluator import Evaluator
+    from hftrainer.motion.files.atomic import written_whole
+    from hftrainer.pipelines.motiongpt import MotionGPTPipeline
+
+    progress("reading the dataset")
+    dataset = HumanML3D(args.data, (args.split,))
+    samples = population(dataset, args.split, args.limit)
+    evaluator = None if args.evaluator is None else Evaluator.from_pretrained(args.evaluator)
+    progress("loading the model")
+    check_device(args.device)
+    pipe = MotionGPTPipeline.from_pretrained(args.model, device=args.device)
+    have, reads = samples[0].motion.representation.name, pipe.bundle.statistics.spec.name
+    if have != reads:
+        raise RequestError(f"the dataset must be {reads} for this model; it is {have}. Choose another model.")
+    if evaluator is not None and evaluator.representation != have:
+        raise RequestError(f"the evaluator must read {have}; it reads {evaluator.representation}. Choose another.")
+    setting = Setting(evaluator, args.replications, args.seed, args.padding, progress)
+    report = {
+        "family": args.family,
+        "model": {"name": pipe.bundle.about.get("name", args.family), "hash": pipe.bundle.hash},
+        "dataset": {"name": dataset.name, "statistics": dataset.hash, "split": args.split, "limit": args.limit},
+        **measure(args, keep, samples, setting, pipe, progress),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    with written_whole(args.output) as file:
+        file.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Done(report, [*lines(report), args.output])

@@ -1,0 +1,151 @@
+"""Motion to text, measured: likeness to captions under several policies, retrieval, and a baseline that looks up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hftrainer.data.humanml3d import Caption
+from hftrainer.data.words import tokens
+from hftrainer.evaluation import language
+from hftrainer.evaluation.population import Sample
+from hftrainer.evaluation.replications import Tally
+from hftrainer.evaluation.setting import RETRIEVAL, Setting, add_retrieval, lacking, report
+from hftrainer.motion.clip import Motion
+
+#: Motions and a seed to sentences; ``None`` for one that failed.
+Describe = Callable[[Sequence[Motion], int], Sequence[str | None]]
+#: Text and references by the name of the policy: as written; both cleaned alike; as the reference implementation does.
+POLICIES = ("raw", "processed", "official")
+
+
+def references(
+    captions: Sequence[Caption], policy: str, lemmatise: language.Lemmatiser | None = None
+) -> list[str]:
+    """What a caption is compared with.
+
+    Args:
+        captions: of one sample, at least one.
+        policy: ``"raw"``: the sentences as they were written. ``"processed"``: the same, cleaned as predictions are.
+            ``"official"``: three of them, made of the words in the dataset's own columns.
+        lemmatise: for ``"processed"``.
+
+    Raises:
+        ValueError: an unknown policy.
+
+    >>> told = (Caption("A man walks.", ("a/DET", "man/NOUN", "walk/VERB"), 0, 0),)
+    >>> [references(told, policy) for policy in POLICIES]
+    [['A man walks.'], ['A man walks'], ['a man walk', 'a man walk', 'a man walk']]
+    """
+    if policy == "raw":
+        return [caption.text for caption in captions]
+    if policy == "processed":
+        return [language.processed(caption.text, lemmatise) for caption in captions]
+    if policy == "official":
+        return language.three([" ".join(word.split("/")[0] for word in caption.words) for caption in captions])
+    raise ValueError(f"the policy must be one of {', '.join(POLICIES)}; got {policy!r}.")
+
+
+def likeness(
+    said: Sequence[str], samples: Sequence[Sample], lemmatise: language.Lemmatiser | None = None
+) -> tuple[dict[str, float], dict[str, str]]:
+    """All measures of sentences under every policy.
+
+    Args:
+        said: one sentence a sample; an empty one is like nothing.
+        samples: with the captions to compare with.
+        lemmatise: base forms of words for the policy ``"processed"``.
+
+    Returns:
+        Values by name, ``"raw/BLEU-1"``, and the reasons of those that are missing.
+    """
+    values: dict[str, float] = {}
+    reasons: dict[str, str] = {}
+    for policy in POLICIES:
+        known = [references(sample.captions, policy, lemmatise) for sample in samples]
+        told = [language.processed(text, lemmatise) for text in said] if policy == "processed" else list(said)
+        for order in range(1, 5):
+            values[f"{policy}/BLEU-{order}"] = language.bleu(told, known, order).score
+        values[f"{policy}/ROUGE-L"] = float(language.rouge_l(told, known).mean())
+        values[f"{policy}/CIDEr"] = float(language.cider(told, known).mean())
+        try:
+            values[f"{policy}/BERTScore"] = language.bert_score(told, known)
+        except language.ScorerAbsent as error:
+            reasons[f"{policy}/BERTScore"] = str(error)
+    return values, reasons
+
+
+def nearest_captions(samples: Sequence[Sample], known: Sequence[Sample], std: np.ndarray) -> list[str]:
+    """For each sample the first caption of the known one that moves most alike: the baseline that looks things up.
+
+    Alike means: the mean over frames of the features, each channel divided by its spread, is near (Euclid).
+
+    Args:
+        samples: to be captioned.
+        known: with captions.
+        std: ``(D,)`` spread of the channels.
+
+    Raises:
+        ValueError: nothing is known.
+    """
+    if not known:
+        raise ValueError("nearest captions need at least 1 known clip; got none.")
+    table = np.stack([sample.motion.data.mean(0) / std for sample in known])
+    rows = (sample.motion.data.mean(0) / std for sample in samples)
+    return [known[int(np.linalg.norm(table - row, axis=1).argmin())].captions[0].text for row in rows]
+
+
+def motion_to_text(
+    samples: Sequence[Sample],
+    describe: Describe,
+    setting: Setting,
+    baselines: Mapping[str, Sequence[str]] | None = None,
+    lemmatise: language.Lemmatiser | None = None,
+) -> dict[str, Any]:
+    """Sentences of motions: likeness to the captions under every policy, and retrieval with an evaluator.
+
+    The evaluator reads what was said with parts of speech from lists of words (``hftrainer.data.words.tokens``), and
+    beside it (``true …``) one caption of each sample, drawn in each replication.
+
+    Args:
+        samples: of ``population``.
+        describe: what is measured.
+        setting: see ``Setting``.
+        baselines: other sentences for the samples, by name.
+        lemmatise: base forms of words for the policy ``"processed"``.
+
+    Returns:
+        The layout of ``hftrainer.evaluation.setting``.
+    """
+    motions = [sample.motion for sample in samples]
+    true = setting.points(motions)
+
+    alike: dict[tuple[str, ...], tuple[dict[str, float], dict[str, str]]] = {}
+
+    def add(to: Tally, said: Sequence[str], replication: int) -> None:
+        if tuple(said) not in alike:
+            alike[tuple(said)] = likeness(said, samples, lemmatise)
+        to.add(*alike[tuple(said)])
+        if setting.evaluator is None or true is None:
+            to.add({}, lacking([prefix + name for prefix in ("", "true ") for name in RETRIEVAL]))
+            return
+        rng = setting.rng(replication)
+        order = rng.permutation(len(samples))
+        chosen = [sample.captions[int(rng.integers(len(sample.captions)))].words for sample in samples]
+        add_retrieval(to, setting.evaluator.texts([tokens(text).split() for text in said]), true, order)
+        add_retrieval(to, setting.evaluator.texts(chosen), true, order, "true ")
+
+    tally, failed = Tally(), []
+    for replication in range(setting.replications):
+        setting.begin(replication)
+        told = describe(motions, setting.seed + replication)
+        failed.append(sum(not text for text in told))
+        add(tally, [text or "" for text in told], replication)
+    result = report("m2t", len(samples), setting, failed, tally, policies=list(POLICIES), lemmas=lemmatise is not None)
+    for name, said in (baselines or {}).items():
+        row = Tally()
+        add(row, said, 0)
+        result["baselines"][name] = row.report()
+    return result

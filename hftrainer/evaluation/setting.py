@@ -1,0 +1,120 @@
+"""What the measurements of all tasks share: replications, an evaluator or the lack of one, and the layout of a report.
+
+A report holds JSON values::
+
+    {"task": "pred", "samples": 300, "replications": 20,
+     "failed": [0, 1, ...],                                   one number a replication
+     "metrics": {"ADE": {"mean": 0.5, "std": 0.01, "interval95": 0.004, "values": [...]}, ...},
+     "undefined": {"FID": "why it cannot be said"},
+     "baselines": {"repeat last pose": {"metrics": {...}, "undefined": {...}}},
+     "protocol": {...}, "notes": [...]}
+
+A failed answer (``None``) has no numbers of its own: it is counted. A caption that failed is scored as an empty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hftrainer.evaluation.replications import Tally
+from hftrainer.evaluation.retrieval import TooFewSamples, diversity, diversity_pairs, frechet, retrieval
+from hftrainer.models.evaluator import Evaluator
+from hftrainer.motion.clip import Motion
+
+RANKS = ("R@1", "R@2", "R@3")
+#: Measures of retrieval, for generated and for true pairs.
+RETRIEVAL = (*RANKS, "matching")
+#: Measures of sets of motions that need an evaluator.
+SETS = ("FID", "diversity", "true diversity")
+
+
+def _silent(line: str) -> None:
+    """Nothing is said."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all tasks share.
+
+    Attributes:
+        evaluator: networks for retrieval, FID and diversity; ``None`` leaves these undefined.
+        replications: how many times.
+        seed: of the first replication; the next has the next.
+        padding: how the evaluator reads a batch (see ``TextMotionEvaluator.encode_motions``).
+        say: gets a line of progress.
+    """
+
+    evaluator: Evaluator | None = None
+    replications: int = 20
+    seed: int = 0
+    padding: str = "alone"
+    say: Callable[[str], None] = _silent
+
+    def rng(self, replication: int) -> np.random.Generator:
+        """Draws of one replication that are the measurement's own."""
+        return np.random.default_rng([self.seed, replication])
+
+    def points(self, motions: Sequence[Motion]) -> np.ndarray | None:
+        """Embeddings ``(N, width)``, or ``None`` without an evaluator."""
+        return None if self.evaluator is None else self.evaluator.motions(motions, self.padding)
+
+    def begin(self, replication: int) -> np.random.Generator:
+        """Say which replication begins; its draws."""
+        self.say(f"replication {replication + 1} of {self.replications}")
+        return self.rng(replication)
+
+
+def lacking(names: Sequence[str]) -> dict[str, str]:
+    """The reason why measures are undefined where there is no evaluator."""
+    return dict.fromkeys(names, "it needs an evaluator, and none was given; give its folder with --evaluator.")
+
+
+def add_retrieval(
+    tally: Tally, texts: np.ndarray, motions: np.ndarray, order: np.ndarray, prefix: str = ""
+) -> None:
+    """R-precision and matching score of one replication, or why there is none."""
+    names = [f"{prefix}{name}" for name in RETRIEVAL]
+    try:
+        found = retrieval(texts, motions, order)
+    except TooFewSamples as error:
+        tally.add({}, dict.fromkeys(names, str(error)))
+        return
+    tally.add(dict(zip(names, (*found.precision, found.matching), strict=True)))
+
+
+def add_sets(tally: Tally, true: np.ndarray, made: np.ndarray, rng: np.random.Generator) -> None:
+    """FID and diversities of one replication, or why there is none."""
+    measures: Mapping[str, Callable[[], float]] = {
+        "FID": lambda: frechet(true, made),
+        "diversity": lambda: diversity(made, *diversity_pairs(len(made), rng)),
+        "true diversity": lambda: diversity(true, *diversity_pairs(len(true), rng)),
+    }
+    for name, measure in measures.items():
+        try:
+            tally.add({name: measure()})
+        except TooFewSamples as error:
+            tally.add({}, {name: str(error)})
+
+
+def report(
+    task: str, samples: int, setting: Setting, failed: Sequence[int], tally: Tally, **protocol: Any
+) -> dict[str, Any]:
+    """The layout at the top of this file, without baselines."""
+    evaluator, notes = setting.evaluator, []
+    if evaluator is not None and samples <= (width := evaluator.network.config.width):
+        notes.append(f"FID needs more than {width} samples in {width} dimensions; of {samples} it is far too high.")
+    known = None if evaluator is None else {"hash": evaluator.hash, "padding": setting.padding}
+    return {
+        "task": task,
+        "samples": samples,
+        "replications": len(failed),
+        "failed": list(failed),
+        **tally.report(),
+        "baselines": {},
+        "protocol": {"seed": setting.seed, "evaluator": known, **protocol},
+        "notes": notes if "FID" in tally.report()["metrics"] else [],
+    }
