@@ -123,10 +123,10 @@ class ClipTokens:
         if not 3 <= context <= positions:
             raise ValueError(f"context must be 3 to {positions}; got {context}.")
         self.context, self.positions = context, positions
-        marks = [self.tokenizer.token_to_id(mark) for mark in (START, END)]
-        if None in marks:
+        start, end = self.tokenizer.token_to_id(START), self.tokenizer.token_to_id(END)
+        if start is None or end is None:
             raise ValueError(f"a tokenizer of CLIP must know {START} and {END}; got one without. Take CLIP's own.")
-        self.start, self.end = marks
+        self.start, self.end = start, end
 
     def ids(self, texts: Sequence[str]) -> Tensor:
         """Sentences -> ``(B, positions)`` int64: start, tokens, end, zeros; cut sentences still close with the end."""
@@ -198,8 +198,8 @@ class _Block(nn.Module):
         # (L, B, W), the order in which the original computes: half precision rounds otherwise in another order
         length, batch, width = x.shape
         parts = self.query_key_value(self.norm_attention(x)).chunk(3, -1)
-        split = [part.reshape(length, batch, self.heads, -1).permute(1, 2, 0, 3) for part in parts]
-        seen = functional.scaled_dot_product_attention(*split, attn_mask=mask)
+        query, key, value = (part.reshape(length, batch, self.heads, -1).permute(1, 2, 0, 3) for part in parts)
+        seen = functional.scaled_dot_product_attention(query, key, value, mask)
         x = x + self.attention_out(seen.permute(2, 0, 1, 3).reshape(length, batch, width))
         hidden = self.widen(self.norm_feed_forward(x))
         return x + self.narrow(hidden * torch.sigmoid(1.702 * hidden))

@@ -51,8 +51,10 @@ class _Layer(nn.Module):
         self.norm_attention, self.norm_feed_forward = (nn.LayerNorm(width, eps=1e-12) for _ in range(2))
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        parts = [part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)]
-        found = functional.scaled_dot_product_attention(*parts, attn_mask=seen)  # (B, heads, L, W / heads)
+        query, key, value = (
+            part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
+        )
+        found = functional.scaled_dot_product_attention(query, key, value, seen)  # (B, heads, L, W / heads)
         x = self.norm_attention(x + self.attention_out(found.transpose(1, 2).flatten(2)))
         return self.norm_feed_forward(x + self.narrow(functional.gelu(self.widen(x))))
 
