@@ -1,7 +1,10 @@
 """One recipe to one run folder.
 
 --set changes one setting of the recipe, as TOML: --set optimizer.rate=1e-4. A run that was stopped goes on with
---resume, bit for bit as if it had not been.
+--resume, bit for bit as if it had not been. --sweep runs the recipe once for each value of a setting, each into a
+folder of its own, and writes sweep.json and table.md beside them.
+
+Several processes share every batch: accelerate launch --num_processes 2 -m hftrainer train RECIPE.toml -o DIR
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("-o", "--output", required=True, metavar="DIR", help="the run folder: log, checkpoints, artifact")
     parser.flag("--set", action="append", default=[], dest="changes", metavar="A.B=C", help="may be repeated")
     parser.flag("--resume", action="store_true", help="go on from the last checkpoint in DIR")
+    parser.flag("--sweep", metavar="A.B=C,D,…", help="one run for each value: network.down=0,1,2,3")
 
 
 def run(args: argparse.Namespace, progress: Progress) -> Done:
@@ -34,8 +38,14 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     check_folder(Path(args.output))
     progress("loading torch")
     from hftrainer.training.recipe import run_recipe
+    from hftrainer.training.sweep import run_sweep, table
 
     started = time.monotonic()
+    if args.sweep:
+        rows = run_sweep(args.recipe, args.output, args.sweep, args.changes, args.resume)
+        seconds = round(time.monotonic() - started, 1)
+        report = {"recipe": args.recipe, "folder": args.output, "runs": rows, "seconds": seconds}
+        return Done(report, table(rows).splitlines())
     artifact = run_recipe(args.recipe, args.output, args.changes, args.resume)
     report = {"recipe": args.recipe, "artifact": str(artifact), "seconds": round(time.monotonic() - started, 1)}
     return Done(report, [str(artifact)])

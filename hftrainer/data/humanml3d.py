@@ -213,7 +213,7 @@ class HumanML3D:
             try:
                 clips.append(self.clip(name))
             except ValueError as exc:
-                reasons[name] = str(exc)
+                reasons[name] = str(exc).removeprefix(f"{name}: ")
         if reasons and bad_clips == "refuse":
             told = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
             raise ArtifactError(

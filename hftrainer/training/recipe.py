@@ -133,7 +133,7 @@ def _clips(
     names = [name for split in splits for name in dataset.ids(split)]
     clips, reasons = dataset.sound(names, recipe.get("bad_clips", "refuse"))
     for name in sorted(reasons.keys() - skipped.keys()):
-        print(f"skipped {reasons[name]}", file=sys.stderr, flush=True)
+        print(f"skipped {name}: {reasons[name]}", file=sys.stderr, flush=True)
     skipped |= reasons
     return clips
 
