@@ -161,7 +161,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_have_the_curve_of_one(tmp_path):
-    """``accelerate launch`` on the CPU: a tokenizer, whose codes follow both halves, and a language model on its codes."""
+    """``accelerate launch`` on the CPU: a tokenizer, whose codes follow both halves, then a language model."""
     pytest.importorskip("accelerate")
     data, words = training_data.write(tmp_path / "data"), training_data.words(tmp_path / "words")
     (tmp_path / "t.toml").write_text(training_data.TOKENIZER.format(data=data))
@@ -182,7 +182,7 @@ def test_two_processes_have_the_curve_of_one(tmp_path):
         assert [line["step"] for line in one] == [line["step"] for line in two]
         for a, b in zip(one, two, strict=True):
             for name in a.keys() - {"step", "seconds"}:
-                assert abs(a[name] - b[name]) <= 1e-3 * max(1.0, abs(a[name])), (kind, a["step"], name, a[name], b[name])
+                assert abs(a[name] - b[name]) <= 1e-3 * max(1.0, abs(a[name])), (kind, name, a, b)
         assert len({line["loss"] for line in one}) == len(one)
         ours, theirs = network_of(tmp_path / f"{kind}-one"), network_of(tmp_path / f"{kind}-two")
         assert all(torch.allclose(ours[key].float(), theirs[key].float(), atol=1e-2) for key in ours)

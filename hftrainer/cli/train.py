@@ -37,6 +37,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
             raise RequestError(f"--set must look like optimizer.rate=1e-4; got {change!r}.")
     check_folder(Path(args.output))
     progress("loading torch")
+    from hftrainer.training.processes import is_first_process
     from hftrainer.training.recipe import run_recipe
     from hftrainer.training.sweep import run_sweep, table
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         rows = run_sweep(args.recipe, args.output, args.sweep, args.changes, args.resume)
         seconds = round(time.monotonic() - started, 1)
         report = {"recipe": args.recipe, "folder": args.output, "runs": rows, "seconds": seconds}
-        return Done(report, table(rows).splitlines())
+        return Done(report, table(rows).splitlines() if is_first_process() else [])
     artifact = run_recipe(args.recipe, args.output, args.changes, args.resume)
     report = {"recipe": args.recipe, "artifact": str(artifact), "seconds": round(time.monotonic() - started, 1)}
-    return Done(report, [str(artifact)])
+    return Done(report, [str(artifact)] if is_first_process() else [])

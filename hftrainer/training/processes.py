@@ -94,7 +94,7 @@ class Together:
         if device == "cuda":
             choose_device(device)
         # Precision is the recipe's business, not the launcher's: the loop does its own autocast.
-        self.accelerator = Accelerator(cpu=cpu or None, mixed_precision="no", kwargs_handlers=[how])
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[how])
         self.count, self.index = self.accelerator.num_processes, self.accelerator.process_index
         self.device: torch.device = self.accelerator.device
 

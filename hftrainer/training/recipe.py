@@ -32,7 +32,7 @@ from hftrainer.motion.files.atomic import written_whole
 from hftrainer.training.language import LanguageSettings, LanguageTask
 from hftrainer.training.loop import Schedule, fit
 from hftrainer.training.lora import Lora, add_lora, merge_lora
-from hftrainer.training.processes import Processes, freeze, processes
+from hftrainer.training.processes import Processes, freeze, is_first_process, processes
 from hftrainer.training.starts import load_tokenizer, start_from_t5, token_clips
 from hftrainer.training.tokenizer import TokenizerSettings, TokenizerTask
 
@@ -132,7 +132,7 @@ def _clips(
 ) -> list[Clip]:
     names = [name for split in splits for name in dataset.ids(split)]
     clips, reasons = dataset.sound(names, recipe.get("bad_clips", "refuse"))
-    for name in sorted(reasons.keys() - skipped.keys()):
+    for name in sorted(reasons.keys() - skipped.keys()) if is_first_process() else ():
         print(f"skipped {name}: {reasons[name]}", file=sys.stderr, flush=True)
     skipped |= reasons
     return clips
