@@ -215,7 +215,7 @@ def bert_score(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
         package = import_module("bert_score")
     except ImportError as error:
         raise ScorerAbsent(
-            "BERTScore must have the package bert_score; it is not installed. pip install bert-score."
+            "BERTScore must have the package bert_score; it is not installed. pip install 'hftrainer[bertscore]'."
         ) from error
     try:
         _, _, scores = package.score(
