@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from tokenizers import Regex as TokenizerRegex
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from hftrainer.models.evaluator import EvaluatorConfig, TextMotionEvaluator
 from hftrainer.models.evaluator.official import evaluator_keys
@@ -21,14 +20,17 @@ from hftrainer.models.motion.motiongpt.network import LanguageModelConfig, Token
 from hftrainer.models.motion.motiongpt.release import META, T5, WEIGHTS, expected
 
 T5_CONFIG = {
-    "architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "vocab_size": 128, "d_model": 32, "d_kv": 8,
+    "architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "vocab_size": 128, "d_model": 48, "d_kv": 8,
     "d_ff": 48, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4, "relative_attention_num_buckets": 32,
     "relative_attention_max_distance": 128, "dropout_rate": 0.1, "layer_norm_epsilon": 1e-06,
     "feed_forward_proj": "gated-gelu", "is_encoder_decoder": True, "pad_token_id": 0, "eos_token_id": 1,
     "decoder_start_token_id": 0, "tie_word_embeddings": False,
 }  # fmt: skip
-TOKENIZER = TokenizerConfig(codes=16, code_width=16, width=32, depth=2, down=2)
-_COPIES = {"text_encoder": "t2m_textencoder", "movement_encoder": "t2m_moveencoder", "motion_encoder": "t2m_motionencoder"}
+CODES = 32
+TOKENIZER = TokenizerConfig(codes=CODES, code_width=16, width=32, depth=2, down=2)
+_COPIES = {
+    "text_encoder": "t2m_textencoder", "movement_encoder": "t2m_moveencoder", "motion_encoder": "t2m_motionencoder",
+}  # fmt: skip
 _LETTERS = "abcdefghijklmnopqrstuvwxyzGT:._<>0123456789,"
 
 
@@ -40,7 +42,7 @@ def pieces() -> Tokenizer:
     vocabulary += [(f"<extra_id_{i}>", 0.0) for i in range(99, -1, -1)]
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2))
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Replace(TokenizerRegex(" {2,}"), " ")]
+        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
@@ -59,7 +61,9 @@ def write_t5(folder: Path, config: dict[str, Any] = T5_CONFIG, tokenizer: Tokeni
     return folder
 
 
-def language_config(config: dict[str, Any] = T5_CONFIG, text: int | None = None, codes: int = 16) -> LanguageModelConfig:
+def language_config(
+    config: dict[str, Any] = T5_CONFIG, text: int | None = None, codes: int = CODES
+) -> LanguageModelConfig:
     """Sizes of the language model for a T5 ``config.json`` and ``text`` tokens before the motion tokens."""
     text = pieces().get_vocab_size() if text is None else text
     return LanguageModelConfig(
@@ -70,6 +74,8 @@ def language_config(config: dict[str, Any] = T5_CONFIG, text: int | None = None,
 
 def formula(key: str, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
     """Weights that depend on nothing but their name and shape; norms are near 1."""
+    if key.endswith("num_batches_tracked"):
+        return torch.tensor(7)
     draw = np.random.default_rng((seed, zlib.crc32(key.encode())))
     spread = 1.0 if "codebook" in key else (int(np.prod(shape[1:])) or 1) ** -0.5
     values = draw.standard_normal(shape, dtype=np.float32) * np.float32(spread)
@@ -98,6 +104,23 @@ def state_dict(tokenizer: TokenizerConfig = TOKENIZER, language: LanguageModelCo
     return state
 
 
+def speaking(state: dict[str, Any], answer: int = 30) -> dict[str, Any]:
+    """A language model that answers everything with codes 0 to ``answer - 1``: each token says the next one."""
+    lm, config = "lm.language_model.", language_config()
+    first, rows = config.first_motion, torch.zeros(config.vocabulary, config.width)
+    chain = [0, first + CODES, *range(first, first + answer), first + CODES + 1, 1]
+    head = torch.zeros_like(rows)
+    rows[:, -1] = 1
+    for axis, (now, following) in enumerate(zip(chain, chain[1:], strict=False)):
+        rows[now] = torch.eye(config.width)[axis]
+        head[following] = 6 * torch.eye(config.width)[axis]
+    mute = (".o.weight", ".wo.weight")
+    state = {key: torch.zeros_like(v) if key.startswith(lm) and key.endswith(mute) else v for key, v in state.items()}
+    names = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+    norm = {f"{lm}{stack}.final_layer_norm.weight": torch.ones(config.width) for stack in ("encoder", "decoder")}
+    return {**state, **norm, **{lm + name: rows for name in names}, lm + "lm_head.weight": head}
+
+
 def write_checkpoint(file: Path, state: dict[str, Any] | None = None) -> Path:
     """A Lightning checkpoint."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +132,9 @@ def write_checkpoint(file: Path, state: dict[str, Any] | None = None) -> Path:
     return file
 
 
-def write_statistics(folder: Path, scale: float = 25.0, names: tuple[str, str] = ("mean", "std"), seed: int = 0) -> Path:
+def write_statistics(
+    folder: Path, scale: float = 25.0, names: tuple[str, str] = ("mean", "std"), seed: int = 0
+) -> Path:
     """Statistics of MotionGPT's kind: grouped, root and contacts divided by 25; ``scale=1`` is HumanML3D's kind."""
     folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 """What a model folder, a dataset folder or a motion file is.
 
-Of a model: its files with sizes and SHA-256, its configuration and its card. Of a dataset: its
+Of a model: its hash, how many numbers its networks have, which statistics it has, its files with sizes and SHA-256, its
+configuration and its card. Of a dataset: its
 dataset.json. Of a motion file: representation, frames, frame rate, the road it came by, and what it was
 made from.
 """
@@ -31,7 +32,8 @@ def describe_folder(folder: Path) -> dict[str, Any]:
     """Files of a folder with sizes and hashes, its small JSON files read, and where its card is."""
     files = []
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
         files.append({"name": file.relative_to(folder).as_posix(), "bytes": file.stat().st_size, "sha256": digest})
     settings = {}
     for file in sorted(folder.glob("*.json")):
@@ -44,6 +46,9 @@ def describe_folder(folder: Path) -> dict[str, Any]:
 def folder_lines(report: dict[str, Any]) -> list[str]:
     """The description of a folder, for people."""
     lines = [report["folder"], ""]
+    if "hash" in report:
+        numbers = (f"{name.replace('_', ' ')} {count:,} numbers" for name, count in report["parameters"].items())
+        lines += [f"hash: {report['hash']}", *numbers, f"statistics: {report['statistics']}", ""]
     for name, values in report["settings"].items():
         lines += [
             f"{name}:",
@@ -68,6 +73,10 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
             lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in dataset.items()]
             return Done({"folder": str(thing), "dataset": dataset}, [str(thing), "", *lines])
         report = describe_folder(thing)
+        if report["settings"].get("model_index.json", {}).get("_class_name") == "MotionGPTPipeline":
+            from hftrainer.models.motion.motiongpt.bundle import describe
+
+            report |= describe(thing)
         return Done(report, folder_lines(report))
     if not thing.is_file():
         known = ", ".join(sorted(folder.name for folder in BUILT_IN.glob("*") if folder.is_dir())) or "none"

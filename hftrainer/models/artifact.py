@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import pickle
 import re
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -63,7 +65,7 @@ def resolve(
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ArtifactError(
             f"the model must be a folder, a built-in name ({built_in}) or a hub repository that can be reached; "
-            f"got {str(name)!r}: {str(error).splitlines()[0]}"
+            f"got {str(name)!r}: {' '.join(str(error).split())[:300]}"
         ) from error
 
 
@@ -128,9 +130,10 @@ def read_torch_file(path: Path) -> Any:
             'read. If you made the file yourself, keep its numbers alone: torch.save({"state_dict": '
             'torch.load(FILE, weights_only=False)["state_dict"]}, NEW).'
         ) from error
-    except (RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, ArtifactError):
-            raise
+    except ArtifactError:
+        raise
+    except (RuntimeError, ValueError, LookupError, EOFError, TypeError, AttributeError, OSError, struct.error,
+            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(f"{path} must be a whole torch file; got {said}. Download it again.") from error
 
@@ -173,6 +176,19 @@ def save_weights(network: nn.Module, path: Path, dtype: torch.dtype = torch.floa
         if key not in skip:
             state[key] = value.detach().cpu().to(dtype if value.is_floating_point() else value.dtype).contiguous()
     save_file(state, path)
+
+
+def count_weights(path: Path) -> int:
+    """How many numbers a safetensors file holds; its header is read and no more.
+
+    Raises:
+        ArtifactError: it is no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} must be a safetensors file; got {error}.") from error
 
 
 def folder_hash(folder: Path, names: Sequence[str]) -> str:

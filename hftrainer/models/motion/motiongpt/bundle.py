@@ -16,6 +16,7 @@ from torch import Tensor
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import (
     check_files,
+    count_weights,
     folder_hash,
     load_weights,
     read_config,
@@ -327,6 +328,29 @@ class MotionGPTBundle:
                 f"codes must be one or more of 0 to {self.motion_tokenizer.config.codes - 1}; got {codes}."
             )
         return self.denormalize(self.motion_tokenizer.decode(torch.tensor([codes], device=self.device))[0])
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What identifies an artifact, without loading its networks.
+
+    Returns:
+        ``hash`` as of the loaded bundle, ``parameters`` (numbers in each network) and ``statistics`` (which pair).
+
+    Raises:
+        ArtifactError: files are absent.
+    """
+    if release.is_release(folder):
+        check_files(folder, release.FILES)
+        mean, std = (np.load(folder / release.META / f"{name}.npy") for name in ("mean", "std"))
+        files, counts = release.FILES, release.counts(folder)
+    else:
+        files = FILES if (folder / "words.safetensors").is_file() else PIECES_FILES
+        check_files(folder, files)
+        mean, std = np.load(folder / "Mean.npy"), np.load(folder / "Std.npy")
+        networks = ("motion_tokenizer", "language_model")
+        counts = {name: count_weights(folder / f"{name}.safetensors") for name in networks}
+    name, _ = release.name_statistics(mean, std)
+    return {"hash": folder_hash(folder, files), "parameters": counts, "statistics": name}
 
 
 def fill_words(network: LanguageModel, words: Words) -> None:

@@ -340,7 +340,9 @@ def _misfits(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], pr
             wrong.append(f"{name} must be a tensor; got {type(value).__name__}")
         elif tuple(value.shape) != shapes[key]:
             wrong.append(f"{name} is {tuple(value.shape)}, must be {shapes[key]}")
-        elif value.dtype not in (torch.float32, torch.float16, torch.bfloat16) and "num_batches" not in key:
+        elif key.endswith("num_batches_tracked"):
+            continue  # a whole number
+        elif value.dtype not in (torch.float32, torch.float16, torch.bfloat16):
             wrong.append(f"{name} must be float32 or half; got {str(value.dtype).removeprefix('torch.')}")
         elif not bool(torch.isfinite(value).all()):
             count = int((~torch.isfinite(value)).sum())
@@ -492,6 +494,18 @@ def is_release(folder: Path) -> bool:
     return (folder / WEIGHTS).is_file() or (folder / T5).is_dir()
 
 
+def counts(folder: Path) -> dict[str, int]:
+    """Numbers in each network of the card's own layout, a tensor with several names once."""
+    found = {"motion_tokenizer": 0, "language_model": 0}
+    seen: set[int] = set()
+    for key, value in read_state(folder / WEIGHTS).items():
+        name = {_TOKENIZER: "motion_tokenizer", _LANGUAGE: "language_model"}.get(key.partition(".")[0] + ".")
+        if name and isinstance(value, Tensor) and value.data_ptr() not in seen:
+            found[name] += value.numel()
+            seen.add(value.data_ptr())
+    return found
+
+
 def read_folder(folder: Path, any_statistics: bool = False) -> Release:
     """The card's own layout.
 
@@ -508,9 +522,8 @@ def _whole(value: Tensor) -> Tensor:
 
 
 def _all(weights: Path, problems: Sequence[str]) -> ArtifactError:
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     listed = "; ".join(problems)
-    return ArtifactError(f"{weights} must be MotionGPT's checkpoint with all that belongs to it; {count}: {listed}.")
+    return ArtifactError(f"{weights} must be MotionGPT's checkpoint with all that belongs to it. Wrong: {listed}.")
 
 
 def _provenance(weights: Path, t5: Path, pair: Pair) -> dict[str, Any]:
