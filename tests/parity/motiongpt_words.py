@@ -534,11 +534,11 @@ def _mean_std(path: Path) -> list[Check]:
 
 
 KINDS = [
-    Kind("prompts", _case("placeholder_fulfill", "split_table"), _prompting),
-    Kind("answers read back", _case("rows", "motion_codebook_size"), _answers),
-    Kind("span corruption", _case("masks", "noise_density", has=("batch_ids",)), _corruption),
-    Kind("codes to motions", _case("generated_tokens", "demo_forward", has=("t2m_rst",)), _decoding),
-    Kind("reading of a data set", _case("split_ids", "texts", "cb_dataset"), _data),
-    Kind("features and joints", _case("renorm_test", has=("features", "rot6d_with_root_pos")), _recovery),
-    Kind("statistics", _case("sha256_of_array_bytes", has=("f64.mean", "f64.std")), _mean_std),
+    Kind("motiongpt prompts", _case("placeholder_fulfill", "split_table"), _prompting),
+    Kind("motiongpt answers", _case("rows", "motion_codebook_size"), _answers),
+    Kind("motiongpt corruption", _case("masks", "noise_density", has=("batch_ids",)), _corruption),
+    Kind("motiongpt decoding", _case("generated_tokens", "demo_forward", has=("t2m_rst",)), _decoding),
+    Kind("motiongpt reading", _case("split_ids", "texts", "cb_dataset"), _data),
+    Kind("motiongpt features", _case("renorm_test", has=("features", "rot6d_with_root_pos")), _recovery),
+    Kind("motiongpt statistics", _case("sha256_of_array_bytes", has=("f64.mean", "f64.std")), _mean_std),
 ]
