@@ -3,8 +3,8 @@
 Legend: ``B`` batch, ``J`` rows and ``F`` numbers of a row of one frame, ``T`` frames, ``L`` text tokens, ``W`` text
 width, ``D`` width, ``H`` heads, ``S`` positions that attention looks at, ``G`` goals, ``C`` frames of context.
 
-Motions are normalised. Inside, sequences run ``(T, B, D)``, and outputs are views whose memory runs (frame, sample, row):
-sampling as the authors do draws noise in that order, so neither may be made contiguous on the way.
+Motions are normalised. Inside, sequences run ``(T, B, D)``, and outputs are views whose memory runs (frame, sample,
+row): sampling as the authors do draws noise in that order, so neither may be made contiguous on the way.
 
 Source: Tevet et al., "Human Motion Diffusion Model", ICLR 2023 (figure 2); Tevet et al., "CLoSD", ICLR 2025, for the
 network that continues a given beginning (DiP).
@@ -162,8 +162,8 @@ class Layer(nn.Module):
 class TargetEncoder(nn.Module):
     """Where goals shall be, ``(B, G, 3)`` with ``(B, G)`` bool, as one vector ``(B, D)``.
 
-    ``single`` reads all rows with their flags at once, ``split`` gives each row its part of the width, ``multi`` adds up
-    the rows that are set with learned weights.
+    ``single`` reads all rows with their flags at once, ``split`` gives each row its part of the width, ``multi`` adds
+    up the rows that are set with learned weights.
     """
 
     def __init__(self, config: MDMConfig) -> None:
@@ -249,7 +249,7 @@ class MDM(nn.Module):
             context = condition.prefix.shape[-1]
             x = torch.cat((condition.prefix, x), dim=-1)
         elif config.completes:
-            raise ValueError(f"a network that continues must have a prefix of {config.context_frames} frames; got none.")
+            raise ValueError(f"condition must have a prefix of {config.context_frames} frames to continue; got none.")
         if context + frames >= config.positions:
             raise ValueError(f"frames must be fewer than {config.positions}; got {context + frames}.")
         sequence = self.read_motion(x, told)
@@ -337,6 +337,6 @@ class MDM(nn.Module):
         return self._bias(torch.cat((real, frames), dim=1), like)
 
     def _bias(self, real: Tensor, like: Tensor) -> Tensor:
-        """``(B, S)`` bool -> what is added to scores, ``(B, H, 1, S)``: nothing where real, minus infinity elsewhere."""
+        """``(B, S)`` bool -> what is added to scores, ``(B, H, 1, S)``: 0 where real, minus infinity elsewhere."""
         bias = torch.zeros(real.shape, dtype=like.dtype, device=like.device).masked_fill(~real, float("-inf"))
         return bias[:, None, None].expand(-1, self.config.heads, -1, -1)
