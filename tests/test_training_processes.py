@@ -89,6 +89,15 @@ def test_freezing_refuses_what_is_not_there():
         freeze(network, ["encoder", "decoder"])
 
 
+def test_a_launcher_that_starts_too_few_is_refused(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert isinstance(processes("cpu"), Alone)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with pytest.raises(ValueError, match="Add --multi_gpu"):
+        processes("cpu")
+
+
 def test_devices():
     assert choose_device("cpu") == "cpu" and isinstance(processes("cpu"), Alone)
     with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda; got 'gpu'"):
@@ -172,12 +181,14 @@ def test_two_processes_have_the_curve_of_one(tmp_path):
     more = ["schedule.steps=8", "network.dropout=0.0", "settings.word_dropout=0.0"]
     run_recipe(tmp_path / "l.toml", tmp_path / "l-one", more)
     for kind, chosen in (("t", changes), ("l", more)):
-        launch = [Path(sys.executable).with_name("accelerate"), "launch", "--cpu", "--num_processes", 2]
+        launch = [Path(sys.executable).with_name("accelerate"), "launch", "--multi_gpu", "--num_processes", 2]
         launch += ["--num_cpu_threads_per_process", 1, "--num_machines", 1, "--mixed_precision", "no"]
-        launch += ["--dynamo_backend", "no", "-m", "hftrainer", "train", tmp_path / f"{kind}.toml"]
-        launch += ["-o", tmp_path / f"{kind}-two", *(word for change in chosen for word in ("--set", change))]
+        launch += ["--main_process_port", 0, "--dynamo_backend", "no", "-m", "hftrainer", "train"]
+        launch += [tmp_path / f"{kind}.toml", "-o", tmp_path / f"{kind}-two"]
+        launch += [word for change in chosen for word in ("--set", change)]
         done = subprocess.run(list(map(str, launch)), env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr[-3000:]
+        assert "2 processes, this one on cpu" in done.stderr
         one, two = log(tmp_path / f"{kind}-one"), log(tmp_path / f"{kind}-two")
         assert [line["step"] for line in one] == [line["step"] for line in two]
         for a, b in zip(one, two, strict=True):

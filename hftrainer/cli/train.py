@@ -4,7 +4,8 @@
 --resume, bit for bit as if it had not been. --sweep runs the recipe once for each value of a setting, each into a
 folder of its own, and writes sweep.json and table.md beside them.
 
-Several processes share every batch: accelerate launch --num_processes 2 -m hftrainer train RECIPE.toml -o DIR
+Several processes share every batch:
+accelerate launch --multi_gpu --num_processes 2 -m hftrainer train RECIPE.toml -o DIR
 """
 
 from __future__ import annotations

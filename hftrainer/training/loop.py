@@ -164,6 +164,8 @@ def fit(
     group.wait()  # nobody writes before everybody has looked
     if first:
         _cut_log(log, begin)
+        if group.count > 1:
+            say(f"{group.count} processes, this one on {group.device}")
     started = time.monotonic()
     module = group.wrap(_Loss(task))
 

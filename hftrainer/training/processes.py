@@ -120,9 +120,15 @@ def processes(device: str = "auto") -> Processes:
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``, which takes a GPU when there is one.
 
     Raises:
-        ValueError: ``"cuda"`` where there is none.
+        ValueError: ``"cuda"`` where there is none; or a launcher was asked for several processes and started one, as
+            accelerate does on a machine without GPUs unless it is told to use torchrun.
         ModuleNotFoundError: several processes, and accelerate is not installed.
     """
+    if "WORLD_SIZE" not in os.environ and {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= set(os.environ):
+        raise ValueError(
+            "accelerate launch must start as many processes as it was asked for; it started one, as it does on a "
+            "machine without several GPUs. Add --multi_gpu, which makes it use torchrun, also on CPUs."
+        )
     return Together(device) if number_of_processes() > 1 else Alone(device)
 
 
