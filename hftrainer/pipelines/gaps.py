@@ -125,15 +125,15 @@ class GapFiller:
         if gap.frames is None:
             return head[-(most - 1) :], None, []
         made = -(-gap.frames // per)
-        room = most - made - (gap.tail is not None)
-        if room < 1:
-            limit = (most - 1 - (gap.tail is not None)) * per
-            raise ValueError(f"motion {at}: the model makes up to {limit} frames at once; got {gap.frames} to make.")
+        if made > most:
+            raise ValueError(
+                f"motion {at}: the model makes up to {most * per} frames at once; got {gap.frames} to make. Keep more."
+            )
+        room = max(most - made, 1 if gap.tail is None else 2)  # a code of what is kept is always read
         if gap.tail is None:
             return head[-room:], made, []
         over = made * per - gap.frames  # the last code of the gap also covers this much of the tail
         tail = self._codes_of(gap.tail[over:] if len(gap.tail) > over else gap.tail[-1:], behind=True)
-        room += 1
         front = min(len(head), max(room // 2, room - len(tail)))
         return head[-front:], made, tail[: room - front]
 

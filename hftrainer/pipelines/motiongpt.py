@@ -172,10 +172,10 @@ class MotionGPTPipeline:
         requests = []
         for prompt, most in zip(prompts, wanted, strict=True):
             asked = self.speech.ids(self.speech.sentence(mode, prompt, most))
-            blank = self.speech.ids(self.speech.sentence(mode, None, None)) if compare else None
+            blank = self.speech.ids(self.speech.sentences["random"]) if compare else None
             for sample in range(samples):
                 for candidate in range(count):
-                    number = (seed + sample + (candidate << 40)) % 2**63
+                    number = seed + sample + candidate * 1_000_003
                     requests.append(self.speech.motion_request(asked, most, number, blank))
         spoken = self.speech.say(requests, "motion", draws_of(chosen, greedy))
         motions: list[Motion | GenerationError] = []
