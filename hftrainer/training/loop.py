@@ -155,11 +155,13 @@ def fit(
     begin, before, count = 0, 0.0, 0
     sums: dict[str, Tensor] = {}
     if resume:
-        saved = torch.load(last, weights_only=True, map_location=group.device)
-        task.network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        begin, before = saved["step"], saved["seconds"]
-        sums, count = saved.get("sums", {}), saved.get("count", 0)
+        found = torch.load(last, weights_only=True, map_location=group.device)
+        task.network.load_state_dict(found["network"])
+        optimizer.load_state_dict(found["optimizer"])
+        begin, before = found["step"], found["seconds"]
+        count = found.get("count", 0)
+        # What the log still has to tell is one sum; one process keeps it.
+        sums = {name: value if first else torch.zeros(()) for name, value in found.get("sums", {}).items()}
         task.resumed()
     group.wait()  # nobody writes before everybody has looked
     if first:
@@ -208,9 +210,9 @@ def fit(
         if _due(done, schedule.save_every, schedule.steps):
             totals = {name: group.sum(value) for name, value in sums.items()}
             if first:
-                state: dict[str, Any] = {"network": task.network.state_dict(), "optimizer": optimizer.state_dict()}
-                state |= {"step": done, "seconds": before + time.monotonic() - started}
-                torch.save({**state, "sums": totals, "count": count}, out / ".last.pt")
+                saved: dict[str, Any] = {"network": task.network.state_dict(), "optimizer": optimizer.state_dict()}
+                saved |= {"step": done, "seconds": before + time.monotonic() - started}
+                torch.save({**saved, "sums": totals, "count": count}, out / ".last.pt")
                 os.replace(out / ".last.pt", last)
     task.network.eval()
     group.wait()

@@ -89,7 +89,8 @@ class Mixture:
     ) -> None:
         self.tokenizer, self.rules, self.quotes, self.max_length = tokenizer, rules, quotes, max_length
         self.instructions = {f"{i.family}/{i.task}": i for i in instructions}
-        self.sentinel = tokenizer.token_to_id(_FIRST_SENTINEL)
+        sentinel = tokenizer.token_to_id(_FIRST_SENTINEL)
+        self.sentinel: int = -1 if sentinel is None else sentinel
         self.shares = self._shares(tasks)
 
     def _shares(self, tasks: Mapping[str, float]) -> dict[str, float]:
@@ -108,7 +109,7 @@ class Mixture:
         wrong = {name: share for name, share in shares.items() if share < 0}
         if wrong or not sum(shares.values()) > 0:
             raise ValueError(f"shares of tasks must be 0 or more, and one above 0; got {dict(tasks)}.")
-        if self.sentinel is None and set(shares) & set(CORRUPT):
+        if self.sentinel < 0 and set(shares) & set(CORRUPT):
             raise ValueError(
                 f"the tokenizer must have {_FIRST_SENTINEL} and the further sentinels for {' and '.join(CORRUPT)}; "
                 "got none. Take a T5 tokenizer, or leave these tasks out."
