@@ -23,6 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from hftrainer.errors import ArtifactError
 
@@ -224,6 +225,34 @@ def written_folder(folder: str | Path) -> Iterator[Path]:
             os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+class _NoDrawing(TorchFunctionMode):
+    """Leaves out the drawing of first weights."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Networks made inside have shapes and no numbers; ``load_state_dict(..., assign=True)`` gives them their own.
+
+    Saves the memory and the time of first weights that a file replaces. The meta device alone would do, but drawing on
+    it imports torch's compiler, which takes seconds.
+
+    >>> with unfilled():
+    ...     layer = nn.Embedding(10**6, 10**6)
+    >>> layer.weight.is_meta
+    True
+    """
+    with torch.device("meta"), _NoDrawing():
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:

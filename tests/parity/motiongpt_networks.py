@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from hftrainer.models.artifact import unfilled
 from hftrainer.models.evaluator import official as evaluator
 from hftrainer.models.motion.motiongpt import official
 from hftrainer.models.motion.motiongpt.answers import official_answer
@@ -316,7 +317,7 @@ def language_config(theirs: Mapping[str, Any], vocabulary: int, motion_tokens: i
 
 def _fill(config: LanguageModelConfig, weights: Tensors) -> LanguageModel:
     """A network that takes the weights as they are; nothing is made first, so that a large one costs its size once."""
-    with torch.device("meta"):
+    with unfilled():
         net = LanguageModel(config)
     net.load_state_dict(official.rename(weights, official.language_model_keys(config)), assign=True)
     for parameter in net.parameters():
@@ -395,7 +396,7 @@ def _decoded(
     yield compare(f"{name}_raw_ids", said, tensors[f"{name}_raw_ids"].long(), 0)
     texts = [attach_punctuation(tokenizer.decode(row.tolist(), skip_special_tokens=True)) for row in said]
     yield _same(f"{name} decoded", texts, block["decoded"])
-    answers = [official_answer(text, codes) for text in texts]
+    answers = [official_answer(text, codes) for text in block["decoded"]]
     yield _same(f"{name} motion_tokens", [a.codes for a in answers], block["motion_tokens"])
     yield _same(f"{name} cleaned_text", [a.text for a in answers], block["cleaned_text"])
 
@@ -422,7 +423,7 @@ def _teacher_forced(net: LanguageModel, case: Case, tensors: Tensors) -> list[Ch
     ours = {theirs: name for name, theirs in official.language_model_keys(net.config).items()}
     norms = {key.removeprefix("language_model."): norm for key, norm in case["grad_l2_norms"].items()}
     checks.append(_both_ways("keys of gradients", norms, set(ours)))
-    gradients = {name: p.grad for name, p in net.named_parameters()}
+    gradients = {name: p.grad for name, p in net.named_parameters(remove_duplicate=False)}
     for key, norm in norms.items():
         checks.append(compare(f"gradient {key}", float(gradients[ours[key]].norm()), np.asarray(norm), 2e-5))
     return checks
@@ -450,7 +451,7 @@ def _full_size(path: Path) -> list[Check]:
     motion = int(tensors.get("motion_tokens", torch.tensor(case.get("motion_tokens", 515))))
     config = language_config(case["config"], case["config"]["vocab_size"], motion)
     keys = official.language_model_keys(config)
-    with torch.device("meta"):
+    with unfilled():
         shapes = {LM + keys[name]: tuple(value.shape) for name, value in LanguageModel(config).state_dict().items()}
     rule = _language_rule(config.width, config.head_width)
     weights = _drawn(shapes, case["weights_formula"]["seed"], rule)
@@ -504,6 +505,8 @@ def _decoder_only(path: Path) -> list[Check]:
         seed = run["python_random_seed"]
         tokens, mask = tensors[f"ids_{seed}"].long(), tensors[f"mask_{seed}"].bool()
         checks.append(_same(f"width of {seed}", tokens.shape[1], case["max_length"]))
+        left = torch.arange(mask.shape[1]) < mask.sum(1, keepdim=True)
+        checks.append(compare(f"mask_{seed}", left, tensors[f"mask_{seed}"], 0))
         checks.append(_same(f"padding of {seed}", bool((tokens[~mask] == config.end).all()), True))
         logits, want = net(tokens, mask), tensors[f"logits_head_{seed}"]
         checks.append(compare(f"logits_head_{seed}", logits[:, : want.shape[1], : want.shape[2]], want, 1e-4))
@@ -554,7 +557,7 @@ def _manifest(path: Path) -> list[Check]:
     lm = {k.removeprefix(LM): shape for k, shape in keys.items() if k.startswith(LM)}
     tokenizer = tokenizer_of(vae)
     language = language_model_of(lm, tokenizer.codes)
-    with torch.device("meta"):
+    with unfilled():
         nets = ((MotionTokenizer(tokenizer), official.tokenizer_keys(tokenizer), vae, VAE),
                 (LanguageModel(language), official.language_model_keys(language), lm, LM))  # fmt: skip
     bytes_of, checks = {}, []
