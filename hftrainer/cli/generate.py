@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Motions asked of the model at once; bounds memory, and lets finished files rest on disk while the next are made.
 CHUNK = 32
+#: What ``--task`` may be; ``hftrainer.pipelines.instructions`` has the same, and would load torch.
+TASKS = ("t2m", "m2t", "pred", "inbetween")
 
 
 def arguments(parser: Parser) -> None:
@@ -172,8 +174,6 @@ def run_instructions(args: argparse.Namespace, progress: Progress) -> Done:
     Raises:
         RequestError: no file, no folder, a task that does not exist, or flags that instructions do not have.
     """
-    from hftrainer.cli.instructions import TASKS, write_outcome
-
     if args.task not in TASKS:
         raise RequestError(f"--task must be one of {', '.join(TASKS)}; got {args.task!r}. {near(args.task, TASKS)}")
     if args.prompt_file is None:
@@ -191,15 +191,15 @@ def run_instructions(args: argparse.Namespace, progress: Progress) -> Done:
         raise RequestError(f"{args.prompt_file} must be a text file of instructions; there is none.")
     progress("loading the model")
     check_device(args.device)
-    from hftrainer.pipelines.instructions import follow, read_lines
+    from hftrainer.pipelines import instructions
     from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 
-    lines = read_lines(args.prompt_file)
+    lines = instructions.read_lines(args.prompt_file)
     pipe = MotionGPTPipeline.from_pretrained(args.model, device=args.device)
     report: list[dict[str, Any]] = []
     said: list[str] = []
-    for outcome in follow(pipe, lines, args.task, seed=args.seed, say=progress):
-        files = [] if outcome.problem is not None else write_outcome(outcome, folder)
+    for outcome in instructions.follow(pipe, lines, args.task, seed=args.seed, say=progress):
+        files = [] if outcome.problem is not None else instructions.write(outcome, folder)
         said += [str(file) for file in files]
         report.append(
             {

@@ -15,16 +15,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from hftrainer.errors import GenerationError
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.files import READ, load
+from hftrainer.motion.files.atomic import written_whole
+from hftrainer.motion.representation.convert import convert
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 
 #: What an instruction asks for: a motion, words, the rest of a motion, its middle.
 TASKS = ("t2m", "m2t", "pred", "inbetween")
 #: Instructions that are answered together.
 _TOGETHER = 32
-_TAKEN = (ValueError, KeyError, OSError, GenerationError)
+_TAKEN = (ValueError, OSError, GenerationError)
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,35 @@ def _one(pipe: MotionGPTPipeline, outcome: Outcome, task: str, seed: int) -> Out
     except _TAKEN as error:
         return replace(outcome, problem=_sentence(error))
     return replace(outcome, motion=motion, text="<Motion_Placeholder>")
+
+
+def write(outcome: Outcome, folder: Path) -> list[Path]:
+    """Write what was asked and what was answered, under the names of MotionGPT's batch demo.
+
+    Args:
+        outcome: of an instruction that was done.
+        folder: gets ``N_in.txt`` and ``N_out.txt``, ``N_in.npy`` where a motion was attached and ``N_out.npy`` where
+            the answer is one; motions as ``(1, T, 22, 3)`` float32 joints, metres.
+
+    Returns:
+        The files.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    number, files = outcome.line.number, []
+    for side, motion, text in (("in", outcome.given, outcome.line.text), ("out", outcome.motion, outcome.text)):
+        if motion is not None:
+            joints = convert(motion, "joints_kit" if motion.representation.name == "kit251" else "joints")
+            file = folder / f"{number}_{side}.npy"
+            with written_whole(file) as place:
+                np.save(place, joints.data[None])
+            files.append(file)
+        file = folder / f"{number}_{side}.txt"
+        with written_whole(file) as place:
+            place.write_text(text + "\n", encoding="utf-8")
+        files.append(file)
+    return files
 
 
 def _sentence(error: BaseException) -> str:
