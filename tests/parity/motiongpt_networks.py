@@ -448,7 +448,7 @@ def _language_rule(width: int, head_width: int) -> Callable[..., tuple[float, fl
 def _full_size(path: Path) -> list[Check]:
     """A T5 of any size with weights by formula."""
     case, tensors = _read(path)
-    motion = int(tensors.get("motion_tokens", torch.tensor(case.get("motion_tokens", 515))))
+    motion = case.get("motion_codebook_size", 512) + 3
     config = language_config(case["config"], case["config"]["vocab_size"], motion)
     keys = official.language_model_keys(config)
     with unfilled():
