@@ -1,11 +1,12 @@
 """The authors' checkpoint to an artifact of this project.
 
 hftrainer import motiongpt --weights motiongpt_s3_h3d.tar --t5 flan-t5-base/ -o motiongpt/ --verify
+hftrainer import mdm --weights model000475000.pt --clip clip-vit-base-patch32/ -o mdm/ --verify
 
 The weights are read without running any code that is in the file. Everything is checked before anything is written, and
-all that is wrong is listed at once. Statistics are looked for in assets/meta/ beside the weights; --mean and --std name
-others. --verify loads what was written and compares it with the checkpoint, every number of it; where they differ, the
-exit status is 1 and nothing stays behind.
+all that is wrong is listed at once. Statistics are looked for beside the weights (MotionGPT's in assets/meta/); --mean
+and --std name others. --verify loads what was written and compares it with the checkpoint, every number of it; where
+they differ, the exit status is 1 and nothing stays behind.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hftrainer.cli import import_mdm
 from hftrainer.cli.outputs import check_folder
 from hftrainer.cli.parser import Done, Parser, RequestError, near, whole
 from hftrainer.cli.progress import Progress
 
 #: Models whose checkpoints can be imported.
-KINDS = ("motiongpt",)
+KINDS = ("motiongpt", "mdm")
+#: Flags that only MotionGPT takes; those of MDM stand in ``import_mdm.py``.
+MOTIONGPT_FLAGS = ("t5", "evaluators", "glove", "activation", "norm", "dilation_growth")
 #: What the evaluator's folder is good for, by whether the word vectors are absent.
 EVALUATOR_NOTE = {
     False: "in evaluator/, with its words",
@@ -29,17 +33,22 @@ EVALUATOR_NOTE = {
 
 def arguments(parser: Parser) -> None:
     """What ``hftrainer import`` takes."""
-    parser.add_argument("kind", metavar="KIND", help="motiongpt")
+    parser.add_argument("kind", metavar="KIND", help="motiongpt or mdm")
     parser.flag("--weights", required=True, metavar="FILE", help="the checkpoint, for instance motiongpt_s3_h3d.tar")
-    parser.flag("--t5", required=True, metavar="DIR", help="google/flan-t5-base: its config.json and tokenizer.json")
-    parser.flag("--mean", metavar="FILE", help="statistics (default assets/meta/mean.npy beside the weights)")
-    parser.flag("--std", metavar="FILE", help="statistics (default assets/meta/std.npy beside the weights)")
+    parser.flag("--mean", metavar="FILE", help="statistics (default: those beside the weights)")
+    parser.flag("--std", metavar="FILE", help="statistics (default: those beside the weights)")
     parser.flag("--any-statistics", action="store_true", help="take statistics that are known to be another model's")
-    parser.flag("--evaluators", action="store_true", help="also the evaluator that the checkpoint holds, to evaluator/")
+    parser.flag("--t5", metavar="DIR", help="motiongpt: google/flan-t5-base, its config.json and tokenizer.json")
+    parser.flag("--evaluators", action="store_true", help="motiongpt: also its evaluator, to evaluator/")
     parser.flag("--glove", metavar="DIR", help="the evaluator's word vectors, our_vab_data.npy and its two lists")
     parser.flag("--activation", metavar="NAME", help="of the motion tokenizer, if not relu: silu or gelu")
     parser.flag("--norm", metavar="NAME", help="of the motion tokenizer, if there is one: layer or group")
     parser.flag("--dilation-growth", type=whole(1), metavar="N", help="of the motion tokenizer, if not 3")
+    parser.flag("--args", metavar="FILE", help="mdm: its options (default args.json beside the weights)")
+    parser.flag("--clip", metavar="DIR", help="mdm: CLIP ViT-B/32, a folder or ViT-B-32.pt, to travel inside")
+    parser.flag("--distilbert", metavar="DIR", help="mdm: distilbert-base-uncased, to travel inside")
+    parser.flag("--ema", action="store_true", help="mdm: take the averages, whatever its options say")
+    parser.flag("--guidance", type=float, metavar="X", help="mdm: strength of guidance (default 2.5, 7.5 for DiP)")
     parser.flag("--verify", action="store_true", help="load what was written and compare it with the checkpoint")
     parser.flag("-o", "--output", required=True, metavar="DIR", help="the artifact")
 
@@ -62,6 +71,14 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Read, check, write, compare."""
     if args.kind not in KINDS:
         raise RequestError(f"there is no import of kind {args.kind!r}. {near(args.kind, KINDS)}")
+    foreign = import_mdm.FLAGS if args.kind == "motiongpt" else MOTIONGPT_FLAGS
+    wrong = [f"--{name.replace('_', '-')}" for name in foreign if getattr(args, name) not in (None, False)]
+    if wrong:
+        raise RequestError(f"flags must belong to {args.kind}; got {', '.join(wrong)} as well. Leave it out.")
+    if args.kind == "mdm":
+        return import_mdm.run(args, progress)
+    if args.t5 is None:
+        raise RequestError("--t5 must be given with motiongpt; got none. Name a folder of google/flan-t5-base.")
     if (args.mean is None) != (args.std is None):
         raise RequestError("--mean and --std must come together; got one of them. A pair belongs together.")
     if args.glove and not args.evaluators:

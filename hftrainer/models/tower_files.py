@@ -32,6 +32,9 @@ from hftrainer.models.distilbert import DistilBert, DistilBertConfig, DistilBert
 #: Our own layout.
 DESCRIPTION, WEIGHTS, TOKENIZER = "tower.json", "tower.safetensors", "tokenizer.json"
 NAMES = ("clip", "distilbert")
+#: Where the published towers are found, and which files of theirs are needed.
+PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "distilbert": "distilbert/distilbert-base-uncased"}
+PUBLISHED_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json", "vocab.txt", "merges.txt")
 
 Tower = ClipTower | DistilBertTower
 
@@ -350,6 +353,34 @@ def read_tower(folder: Path) -> Tower:
         raise
     except ValueError as error:  # parts that do not fit one another
         raise ArtifactError(f"{folder}: {error}") from error
+
+
+def fetch_tower(name: str, *, local_files_only: bool = False) -> Tower:
+    """A published tower from the hub, or from its cache on this computer.
+
+    Args:
+        name: ``clip`` or ``distilbert``.
+        local_files_only: use the cache only.
+
+    Raises:
+        ArtifactError: an unknown name, or the files cannot be reached.
+    """
+    if name not in PUBLISHED:
+        raise ArtifactError(f"the text tower {name} must lie in the artifact, below text_encoder/; there is none.")
+    from huggingface_hub import snapshot_download  # only a hub name pays for this import
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            PUBLISHED[name], allow_patterns=list(PUBLISHED_FILES), local_files_only=local_files_only
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        said = str(error).splitlines()[0]
+        raise ArtifactError(
+            f"the text tower {name} must lie in the artifact or be within reach as {PUBLISHED[name]}; got {said} "
+            "Import the model again with its tower inside, or give the tower itself."
+        ) from error
+    return read_clip(Path(folder)) if name == "clip" else read_distilbert(Path(folder))
 
 
 def _json(file: Path, folder: Path, kinds: tuple[str, ...]) -> dict[str, Any]:
