@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hftrainer.models.artifact import (
     read_config,
     resolve,
     save_weights,
+    unfilled,
     write_json,
     written_folder,
 )
@@ -236,7 +238,7 @@ class MotionGPTBundle:
         words = Pieces.load(folder) if files is PIECES_FILES else Words.load(folder)
         tokenizer = MotionTokenizer(read_config(TokenizerConfig, index["motion_tokenizer"], "motion_tokenizer"))
         sizes = read_config(LanguageModelConfig, index["language_model"], "language_model")
-        with torch.device("cpu" if sizes.word_width else "meta"):  # without word vectors the file holds every number
+        with nullcontext() if sizes.word_width else unfilled():  # without word vectors the file holds every number
             language = LanguageModel(sizes)
         load_weights(tokenizer, folder / "motion_tokenizer.safetensors", _TRAINING_ONLY)
         if language.config.word_width is None:
@@ -261,7 +263,7 @@ class MotionGPTBundle:
         tokenizer = MotionTokenizer(files.tokenizer_config)
         state = {**tokenizer.state_dict(), **files.tokenizer}  # the file lacks what only training needs
         tokenizer.load_state_dict(state)
-        with torch.device("meta"):
+        with unfilled():
             language = LanguageModel(files.language_config)
         language.load_state_dict(files.language, assign=True)
         kit = len(files.pair.mean) == get_spec("kit251").width

@@ -23,7 +23,14 @@ import torch
 from torch import Tensor
 
 from hftrainer.errors import ArtifactError
-from hftrainer.models.artifact import check_files, file_hash, read_torch_file, save_weights, write_json
+from hftrainer.models.artifact import (
+    check_files,
+    file_hash,
+    read_torch_file,
+    save_weights,
+    unfilled,
+    write_json,
+)
 from hftrainer.models.evaluator import Evaluator, TextMotionEvaluator, WordVectors
 from hftrainer.models.evaluator.official import build, find_weights
 from hftrainer.models.motion.motiongpt import official
@@ -317,7 +324,7 @@ def tokenizer_config(state: Mapping[str, Any], **said: Any) -> TokenizerConfig:
 
 def expected(config: TokenizerConfig | LanguageModelConfig) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
     """The authors' names for a network of these sizes: our name -> theirs, and their name -> shape."""
-    with torch.device("meta"):
+    with unfilled():
         if isinstance(config, TokenizerConfig):
             network: torch.nn.Module = MotionTokenizer(config)
             keys = official.tokenizer_keys(config)
