@@ -5,7 +5,9 @@ import random
 import numpy as np
 import pytest
 
+from hftrainer.data.humanml3d import Caption
 from hftrainer.data.official import (
+    CodeEntry,
     Item,
     Limits,
     code_entries,
@@ -88,19 +90,20 @@ def test_entries_as_codes(folder):
 
 def test_an_item_for_metrics(folder):
     entry = text_entries(folder, "train", random.Random(0))[-1]
-    lengths, starts = set(), set()
-    for seed in range(40):
+    lengths, starts = [], set()
+    for seed in range(120):
         item = text_item(entry, MEAN, STD, random.Random(seed), np.random.RandomState(seed))
         start = item.motion[0, 0] * 2 + 1
         assert np.allclose(item.motion[:, 0], (np.arange(start, start + item.length) - 1) / 2)
         assert item.length == len(item.motion) and start + item.length <= 199
-        lengths.add(item.length)
+        lengths.append(item.length)
         starts.add(start)
-    assert lengths == {196, 192} and len(starts) > 3
+    assert set(lengths) == {196, 192} and len(starts) > 3
+    assert 22 <= lengths.count(192) <= 58, "one in three is a token shorter"
     assert item.tokens[:5] == ("sos/OTHER", "all/NOUN", "of/NOUN", "it/NOUN", "eos/OTHER")
     assert len(item.tokens) == 22 and set(item.tokens[5:]) == {"unk/OTHER"} and item.sentence == 5
     assert item.references == ("all of it",) * 3 and item.vectors is None
-    again = text_item(entry, MEAN, STD, random.Random(39), np.random.RandomState(39))
+    again = text_item(entry, MEAN, STD, random.Random(119), np.random.RandomState(119))
     assert np.array_equal(again.motion, item.motion)
 
 
@@ -132,6 +135,13 @@ def test_codes_task_after_task(folder):
         code_item(entries, 20, random.Random(0), np.random.RandomState(0), ("a", "b"))
 
 
+def test_draws_of_an_item_are_taken_in_the_reference_order():
+    entry = CodeEntry("a", tuple(np.array([i, i]) for i in range(5)), tuple(Caption(str(i), (), 0, 0) for i in range(5)))
+    for seed in range(10):
+        item, rng = code_item([entry], 0, random.Random(seed), np.random.RandomState(seed)), random.Random(seed)
+        assert (int(item.motion[0]), item.caption) == (rng.choice(range(5)), str(rng.choice(range(5))))
+
+
 def test_a_batch(folder):
     entries = text_entries(folder, "train", random.Random(0))
     blank = np.zeros(4), np.zeros(15)
@@ -152,5 +162,6 @@ def test_a_batch(folder):
 
 def test_references_are_three():
     assert three_references(["a", "b", "c", "d"]) == ("a", "b", "c")
+    assert three_references(["a", "b"]) == ("a", "b", "a") and three_references(["a"]) == ("a", "a", "a")
     with pytest.raises(ValueError, match="one or more captions"):
         three_references([])
