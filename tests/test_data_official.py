@@ -136,7 +136,8 @@ def test_codes_task_after_task(folder):
 
 
 def test_draws_of_an_item_are_taken_in_the_reference_order():
-    entry = CodeEntry("a", tuple(np.array([i, i]) for i in range(5)), tuple(Caption(str(i), (), 0, 0) for i in range(5)))
+    captions = tuple(Caption(str(i), (), 0, 0) for i in range(5))
+    entry = CodeEntry("a", tuple(np.array([i, i]) for i in range(5)), captions)
     for seed in range(10):
         item, rng = code_item([entry], 0, random.Random(seed), np.random.RandomState(seed)), random.Random(seed)
         assert (int(item.motion[0]), item.caption) == (rng.choice(range(5)), str(rng.choice(range(5))))
