@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 
 from hftrainer.cli import main
 from hftrainer.errors import ArtifactError
+from hftrainer.models.artifact import read_torch_file
 from hftrainer.models.evaluator import Evaluator, TextMotionEvaluator, WordVectors
 from hftrainer.models.motion.motiongpt import bundle as bundles
 from hftrainer.models.motion.motiongpt import network, release
@@ -264,6 +265,23 @@ def test_files_that_are_no_checkpoint(tmp_path, card, state, capsys, kind):
     harm, says = DAMAGE[kind]
     harm(weights)
     refused(capsys, tmp_path, words(card, tmp_path / "out", *statistics(card), weights=weights), "w.tar", says)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_whatever_bytes_are_wrong_the_answer_is_one_error(tmp_path, legacy):
+    file, rng, refusals = tmp_path / "w.tar", np.random.default_rng(0), 0
+    torch.save({"state_dict": {"vae.a": torch.ones(3, 4)}}, file, _use_new_zipfile_serialization=not legacy)
+    whole = file.read_bytes()
+    for _ in range(150):
+        data = bytearray(whole)
+        for place in rng.integers(0, min(len(data), 600 if legacy else len(data)), rng.integers(1, 6)):
+            data[place] = rng.integers(0, 256)
+        file.write_bytes(data[: rng.integers(1, len(data))] if rng.random() < 0.2 else data)
+        try:
+            read_torch_file(file)
+        except ArtifactError:
+            refusals += 1
+    assert refusals > 75
 
 
 class _Bomb:

@@ -11,6 +11,7 @@ import re
 import shutil
 import struct
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,20 +109,22 @@ def read_torch_file(path: Path) -> Any:
         raise ArtifactError(f"{path} must be a torch file; it is empty. Download it again.")
     if head.startswith(b"version https://git-lfs"):
         raise ArtifactError(f"{path} must be a torch file; it is a git-lfs pointer. Fetch it with: git lfs pull.")
-    zipped = zipfile.is_zipfile(path)
-    if head.startswith(b"PK") and not zipped:
-        raise ArtifactError(
-            f"{path} must be a whole torch file; it ends too early, after {size:,} bytes. Download it again."
-        )
-    if not zipped and not head.startswith(b"\x80"):
+    if not head.startswith((b"PK", b"\x80")):
         raise ArtifactError(f"{path} must be a torch file; it begins with {head[:16]!r}.")
     try:
+        zipped = zipfile.is_zipfile(path)
+        if head.startswith(b"PK") and not zipped:
+            raise ArtifactError(
+                f"{path} must be a whole torch file; it ends too early, after {size:,} bytes. Download it again."
+            )
         if zipped:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             if damaged:
                 raise ArtifactError(f"{path} must be whole; {damaged} in it has a wrong checksum. Download it again.")
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about odd bytes, which are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         named = re.search(r"(?:GLOBAL|class|function|load)\s+([\w.]+\.[\w.]+)", str(error))
         if not named:
@@ -133,8 +136,8 @@ def read_torch_file(path: Path) -> Any:
         ) from error
     except ArtifactError:
         raise
-    except (RuntimeError, ValueError, LookupError, EOFError, TypeError, AttributeError, OSError, struct.error,
-            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+    except (RuntimeError, ValueError, LookupError, EOFError, TypeError, AttributeError, AssertionError, OSError,
+            struct.error, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(f"{path} must be a whole torch file; got {said}. Download it again.") from error
 
