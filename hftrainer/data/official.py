@@ -271,6 +271,7 @@ def text_item(
     numpy_rng: np.random.RandomState,
     vectors: WordVectors | None = None,
     limits: Limits = LIMITS,
+    frames: int | None = None,
 ) -> Item:
     """A motion, one of its captions, and what metrics need of both.
 
@@ -281,13 +282,14 @@ def text_item(
         numpy_rng: draws how the length is rounded.
         vectors: word vectors of the evaluator, where the item is to carry them.
         limits: rounding unit and number of words.
+        frames: cut out exactly so many, as MDM's continuing network trains; ``length`` is then what it would have been.
     """
     caption = rng.choice(entry.captions)
     words = caption.words[: limits.words]
     tokens = ("sos/OTHER", *words, "eos/OTHER") + ("unk/OTHER",) * (limits.words - len(words))
     units = entry.frames // limits.unit - int(numpy_rng.choice([0, 0, 1]))
     item = Item(
-        _crop(entry, units * limits.unit, mean, std, rng),
+        _crop(entry, units * limits.unit if frames is None else frames, mean, std, rng),
         units * limits.unit,
         entry.name,
         caption.text,
