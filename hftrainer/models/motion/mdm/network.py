@@ -168,7 +168,8 @@ class TargetEncoder(nn.Module):
 
     def __init__(self, config: MDMConfig) -> None:
         super().__init__()
-        self.kind, self.goals, width = config.target_encoder, config.goals, config.width
+        self.kind, self.goals, self.width = config.target_encoder, config.goals, config.width
+        width = self.width
 
         def read(numbers: int, size: int, layers: int) -> nn.Sequential:
             steps: list[nn.Module] = [nn.Linear(numbers, size)]
@@ -187,10 +188,12 @@ class TargetEncoder(nn.Module):
 
     def forward(self, target: Tensor, rows: Tensor) -> Tensor:
         flags = rows.to(target.dtype)
-        if self.kind == "multi":
-            each = torch.stack([self.by_goal[goal](target[:, g]) for g, goal in enumerate(self.goals)], dim=1)
+        if self.kind == "multi":  # one row at a time, as the authors do: the low bits depend on it
+            each = target.new_zeros(*rows.shape, self.width)
+            for sample, goal in rows.nonzero().tolist():
+                each[sample, goal] = self.by_goal[self.goals[goal]](target[sample, goal])
             share = self.weights / self.weights.sum()
-            return (each * flags[..., None] * share[:, None]).sum(1)
+            return (each * share[:, None]).sum(1)
         flagged = torch.cat((target, flags[..., None]), dim=-1)
         if self.kind == "single":
             return self.all(flagged.flatten(1))
@@ -291,9 +294,11 @@ class MDM(nn.Module):
 
     def read_motion(self, x: Tensor, told: Tensor) -> Tensor:
         """``(B, J, F, T)`` -> ``(T, B, D)``; the input must stay the view that it is for the authors' low bits."""
-        flat = x.permute(3, 0, 1, 2).flatten(2)
         if self.config.architecture == "gru":
-            flat = torch.cat((flat, told.expand(len(flat), *told.shape[1:])), dim=-1)
+            rows = told.permute(1, 2, 0).expand(-1, -1, x.shape[3])
+            flat = torch.cat((x.flatten(1, 2), rows.expand(len(x), -1, -1)), dim=1).permute(2, 0, 1)
+        else:
+            flat = x.permute(3, 0, 1, 2).flatten(2)
         if self.enter_rest is None:
             return self.enter(flat)
         return torch.cat((self.enter(flat[:1]), self.enter_rest(flat[1:])))
