@@ -320,7 +320,8 @@ def _filled(config: MDMConfig, state: Mapping[str, Tensor], file: Path) -> MDM:
     if problems:
         raise ArtifactError(f"{file} does not fit {CONFIG}; {len(problems)} problems: {'; '.join(problems)}.")
     network = official.hollow(config)
-    network.load_state_dict({k: v.float() for k, v in official.to_ours(state, config).items()}, assign=True)
+    ours = official.to_ours(state, config)
+    network.load_state_dict({k: v.float().clone() for k, v in ours.items()}, assign=True)  # clone: as in release.py
     return _settled(network)
 
 

@@ -134,7 +134,8 @@ def read_release(
         "arguments": dict(said),
     }
     guidance = 1.0 if not config.guidable else 7.5 if config.completes else 2.5
-    ours = {name: tensor.detach().float() for name, tensor in official.to_ours(taken, config).items()}
+    # copies: products of numbers that lie at other addresses, as in a mapped file, differ in their last bits
+    ours = {name: tensor.detach().float().clone() for name, tensor in official.to_ours(taken, config).items()}
     return Release(config, ours, dataset, pair, guidance, dict(said), tuple(remarks), about)
 
 
