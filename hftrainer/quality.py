@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -91,22 +91,26 @@ def kept_behaviours(pipe: MotionGPTPipeline, dataset: HumanML3D, every: int = 4)
 
 
 def behaviours(
-    pipe: MotionGPTPipeline, seeds: Sequence[int], say: Callable[[str], None] | None = None
+    pipe: MotionGPTPipeline, samples: int, seed: int = 0, **sampling: Any
 ) -> tuple[dict[str, Any], dict[str, list[Motion | None]]]:
-    """The behaviour table of a pipeline and the motions behind it; a failed generation counts as failed."""
+    """The behaviour table of a pipeline and the motions behind it; a failed generation counts as failed.
+
+    Args:
+        pipe: what is asked.
+        samples: motions per prompt, seeds ``seed``, ``seed + 1``, …
+        seed: of the first.
+        sampling: ``guidance`` and the like, instead of the artifact's own.
+    """
+    fps = pipe.bundle.statistics.spec.fps
     motions: dict[str, list[Motion | None]] = {}
-    for i, behaviour in enumerate(BEHAVIOURS):
-        if say:
-            say(f"prompt {i + 1} of {len(BEHAVIOURS)}")
-        frames = None if behaviour.seconds is None else [round(behaviour.seconds * pipe.bundle.statistics.spec.fps)]
-        row: list[Motion | None] = []
-        for seed in seeds:
-            try:
-                row += pipe([behaviour.prompt], frames, seed=seed)
-            except GenerationError:
-                row.append(None)
-        motions[behaviour.prompt] = row
-    return score(motions, seeds=len(seeds)), motions
+    for timed in (False, True):
+        rows = [b for b in BEHAVIOURS if (b.seconds is not None) == timed]
+        frames = [round(b.seconds * fps) for b in rows if b.seconds is not None] if timed else None
+        made = pipe.attempts([b.prompt for b in rows], frames, seed=seed, samples=samples, **sampling)
+        for at, behaviour in enumerate(rows):
+            answers = made[at * samples : (at + 1) * samples]
+            motions[behaviour.prompt] = [None if isinstance(a, GenerationError) else a for a in answers]
+    return score(motions, seeds=samples), motions
 
 
 def model_quality(
@@ -139,7 +143,9 @@ def model_quality(
     held = [parts["val"], parts["test"]]
     held_out = sum(p["mpjpe_mm"] * p["frames"] for p in held) / sum(p["frames"] for p in held)
     share = len(used) / pipe.bundle.motion_tokenizer.config.codes
-    result, _ = behaviours(pipe, range(seeds), say)
+    if say:
+        say(f"{len(BEHAVIOURS)} prompts, {seeds} motions each")
+    result, _ = behaviours(pipe, seeds)
     return {
         "model": pipe.bundle.about.get("name", "motiongpt"),
         "model_hash": pipe.bundle.hash,

@@ -12,18 +12,11 @@ from hftrainer.models.motion.motiongpt.bundle import Statistics
 from hftrainer.models.motion.motiongpt.network import MotionTokenizer, TokenizerConfig
 from hftrainer.motion.representation.hml263 import hml263_to_joints, joints_to_hml263
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
+from hftrainer.training.language import LanguageSettings, LanguageTask, TokenClip, spellings
 from hftrainer.training.loop import Schedule, fit
-from hftrainer.training.motiongpt import (
-    LanguageSettings,
-    LanguageTask,
-    TokenClip,
-    TokenizerSettings,
-    TokenizerTask,
-    spellings,
-    world_joints,
-)
 from hftrainer.training.recipe import read_recipe, run_recipe
-from tests import tiny
+from hftrainer.training.tokenizer import TokenizerSettings, TokenizerTask, world_joints
+from tests import tiny, training_data
 
 QUIET = dict(say=lambda line: None)
 
@@ -35,68 +28,13 @@ def features(frames: int = 97, seed: int = 0) -> np.ndarray:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Four clips in HumanML3D's layout, and word vectors beside them."""
-    folder = tmp_path_factory.mktemp("data") / "made-up"
-    for room in ("new_joint_vecs", "new_joints", "texts"):
-        (folder / room).mkdir(parents=True)
-    names = {
-        "walk": "a person walks forward",
-        "run": "a person runs",
-        "jump": "a person jumps",
-        "left": "a person walks left",
-    }
-    for i, (name, caption) in enumerate(names.items()):
-        x = features(seed=i)
-        np.save(folder / "new_joint_vecs" / f"{name}.npy", x)
-        np.save(folder / "new_joints" / f"{name}.npy", hml263_to_joints(x))
-        tokens = " ".join(f"{w}/NOUN" for w in caption.split())
-        (folder / "texts" / f"{name}.txt").write_text(f"{caption}#{tokens}#0.0#0.0\n")
-    for split, ids in {"train": ["walk", "run", "jump"], "val": ["left"], "test": ["left"], "all": list(names)}.items():
-        (folder / f"{split}.txt").write_text("\n".join(ids) + "\n")
-    whole = np.concatenate([features(seed=i) for i in range(4)])
-    np.save(folder / "Mean.npy", whole.mean(0))
-    np.save(folder / "Std.npy", np.full(263, whole.std()))
-    tiny.words().save(folder.parent / "words")
+    folder = training_data.write(tmp_path_factory.mktemp("data") / "made-up")
+    training_data.words(folder.parent / "words")
     return folder
 
 
-TOKENIZER = """
-kind = "motiongpt-tokenizer"
-data = "{data}"
-[network]
-codes = 16
-code_width = 8
-width = 16
-depth = 1
-[settings]
-frames = 256
-joints = 0.5
-path = 0.1
-[schedule]
-steps = 6
-learning_rate = 1e-3
-log_every = 2
-save_every = 3
-validate_every = 6
-"""
-LANGUAGE = """
-kind = "motiongpt-language"
-data = "{data}"
-tokenizer = "{tokenizer}"
-words = "{words}"
-[network]
-width = 16
-heads = 2
-head_width = 8
-feedforward = 32
-encoder_layers = 1
-decoder_layers = 1
-[settings]
-rows = 4
-stage = "{stage}"
-[schedule]
-steps = 4
-learning_rate = 1e-3
-"""
+TOKENIZER = training_data.TOKENIZER
+LANGUAGE = training_data.LANGUAGE.replace("rows = 4", 'rows = 4\nstage = "{stage}"')
 
 
 def test_world_joints_agree_with_the_decoder():
@@ -268,3 +206,36 @@ def test_learning_rate_rises_then_falls():
     schedule = Schedule(1000, 1.0, warmup=100, final=0.1)
     rates = [schedule.rate(step) for step in range(1000)]
     assert rates[0] == 0.01 and max(rates) == 1.0 and rates.index(1.0) <= 100 and abs(rates[-1] - 0.1) < 1e-3
+
+
+def test_lively_clips_come_more_often_and_hands_count_more():
+    quiet, lively = features(65) * 1.0, features(65, 1)
+    quiet[:, 4:67] = quiet[:1, 4:67]  # nothing moves
+    statistics = Statistics(lively.mean(0), np.maximum(lively.std(0), 0.02), "hml263")
+    net = MotionTokenizer(TokenizerConfig(codes=8, code_width=8, width=16, depth=1))
+    settings = TokenizerSettings(frames=128, lively=1.0, hands=4.0, speed=1.0)
+    task = TokenizerTask(net, statistics, [quiet, lively], [lively], settings, seed=0)
+    assert task.share[1] > 2 * task.share[0]
+    weight = task.hands.ravel()
+    assert weight[19] == weight[20] > weight[17] == weight[18] > weight[0] and abs(float(weight.mean()) - 1) < 1e-6
+    _, parts = task.loss(task.batch(0))
+    assert parts["speed"].item() > 0
+
+
+def test_composed_clips_have_their_share():
+    clips = [TokenClip(((1, 2),), ("a",), str(i)) for i in range(9)] + [TokenClip(((1, 2),), ("b",), "x", True)]
+    task = LanguageTask(
+        tiny.bundle().language_model, tiny.bundle().text, clips, clips, LanguageSettings(composed=0.4), fps=20,
+        frames_per_token=4, seed=0,
+    )  # fmt: skip
+    assert abs(task.weights[-1] - 0.4) < 1e-9 and abs(task.weights.sum() - 1) < 1e-9
+
+
+def test_noise_falls_on_words_in_training_alone():
+    vocabulary = tiny.bundle().language_model.vocabulary
+    vocabulary.noise = 0.5
+    tokens = torch.tensor([[3, 4, vocabulary.first_motion]])
+    still = vocabulary.eval()(tokens)
+    assert torch.equal(still, vocabulary(tokens))
+    noisy = vocabulary.train()(tokens)
+    assert not torch.equal(noisy[:, :2], still[:, :2]) and torch.equal(noisy[:, 2], still[:, 2])

@@ -19,7 +19,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from hftrainer.models.text import Words
-from hftrainer.training.motiongpt import TEMPLATES
+from hftrainer.training.language import TEMPLATES
 
 
 def main() -> None:
