@@ -30,9 +30,11 @@ Watch = Callable[[int, Tensor], None]
 class Noise(Protocol):
     """Where a sampler's noise comes from."""
 
-    def first(self, shape: Sequence[int], device: torch.device) -> Tensor: ...
+    def first(self, shape: Sequence[int], device: torch.device) -> Tensor:
+        """Where sampling begins: standard normal numbers of ``shape``."""
 
-    def like(self, x: Tensor) -> Tensor: ...
+    def like(self, x: Tensor) -> Tensor:
+        """Standard normal numbers of the shape of ``x``."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class OwnNoise:
     lengths: Sequence[int] | None = None
 
     def first(self, shape: Sequence[int], device: torch.device) -> Tensor:
+        """``(B, ...)`` numbers, each sample's from its own generator, in as many frames as it has."""
         batch, rows, features, frames = shape
         if len(self.generators) != batch:
             raise ValueError(f"generators must be {batch}, one per sample; got {len(self.generators)}.")
