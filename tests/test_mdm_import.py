@@ -176,7 +176,7 @@ def test_all_that_is_wrong_is_listed(tmp_path, capsys):
         (lambda file: torch.save({"vae.encoder.weight": torch.zeros(1)}, file), ["a MotionGPT checkpoint"]),
         (lambda file: torch.save({"state": {}, "param_groups": []}, file), ["optimiser"]),
         (lambda file: torch.save({"some": torch.zeros(1)}, file), ["input_process.*", "got some"]),
-        (lambda file: torch.save({"input_process.x": print}, file), ["would run code"]),
+        (lambda file: torch.save({"input_process.x": file}, file), ["would run code"]),
         (lambda file: file.write_bytes(pickle.dumps({"input_process.x": 1})), ["pickle is damaged"]),
     ],
 )
