@@ -10,9 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.parity import Check, Kind, later, mdm_text, motiongpt_evaluation, motiongpt_networks, motiongpt_words, zoo
+from tests.parity import (
+    Check,
+    Kind,
+    later,
+    mdm,
+    mdm_text,
+    motiongpt_evaluation,
+    motiongpt_networks,
+    motiongpt_words,
+    zoo,
+)
 
-FAMILIES = (zoo, motiongpt_evaluation, motiongpt_networks, motiongpt_words, mdm_text)
+FAMILIES = (zoo, mdm, motiongpt_evaluation, motiongpt_networks, motiongpt_words, mdm_text)
 
 #: Files that explain a folder and hold no numbers of their own.
 _PROSE = (".md", ".txt", ".py")

@@ -1,9 +1,9 @@
 """How far building the authors' network moves torch's generator, so that a seed given to their program gives ours.
 
-Their program seeds once, builds the network, CLIP's random weights included, and samples after that. On a processor both
-use the same generator, so the first noise depends on how many numbers the building took. Each number of a layer's random
-start takes one step of the generator, whether it is spread evenly or normally, as long as a tensor holds at least 16 and
-a multiple of 16. On an accelerator sampling has a generator of its own and none of this matters.
+Their program seeds once, builds the network, CLIP's random weights included, and samples after that. On a processor
+both use the same generator, so the first noise depends on how many numbers the building took. Each number of a layer's
+random start takes one step of the generator, whether it is spread evenly or normally, as long as a tensor holds at
+least 16 and a multiple of 16. On an accelerator sampling has a generator of its own and none of this matters.
 """
 
 from __future__ import annotations
