@@ -64,7 +64,7 @@ def test_reading(whole):
     assert [c.text for c in clip.captions] == ["a person walks"] and clip.captions[0].whole
     assert [c.id for c in data.clips("test")] == ["Mcmu_test", "cmu_test"]
     assert data.mean.shape == data.std.shape == (263,) and data.name.startswith("mocap-") and len(data.hash) == 64
-    with pytest.raises(KeyError, match="no split 'dev'; it has all, short, test, train, val"):
+    with pytest.raises(KeyError, match="no split 'dev'; it has all, composed, short, test, train, val"):
         data.ids("dev")
     with pytest.raises(KeyError, match="no clip 'nobody'"):
         data.clip("nobody")
