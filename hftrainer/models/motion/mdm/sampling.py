@@ -223,7 +223,7 @@ def _dpm(run: _Steps, x: Tensor, indices: Sequence[int]) -> Iterator[Tensor]:
             return
         step = float(clarity[i - 1] - clarity[i])
         aim = clean
-        if last is not None and i > 1:  # the widest step, to where hardly any noise is left, looks at nothing but itself
+        if last is not None and i > 1:  # the widest step, to where hardly any noise is left, is a plain one
             aim = clean + (clean - last[1]) * (step / (2 * last[0]))
         x = float(spread[i - 1] / spread[i]) * x - float(signal[i - 1] * np.expm1(-step)) * aim
         last = step, clean
