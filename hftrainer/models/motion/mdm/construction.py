@@ -62,7 +62,7 @@ def construction_draws(config: MDMConfig, clip: int | None = None) -> int:
         ValueError: DistilBERT, whose count depends on the library that builds it.
 
     >>> construction_draws(MDMConfig(condition="none"))
-    2892551
+    2894599
     """
     width, size = config.width, config.joints * config.features
     told = size + width if config.architecture == "gru" else size
