@@ -10,11 +10,12 @@ from hftrainer.bench import moving_body
 from hftrainer.errors import ArtifactError
 from hftrainer.models.motion.motiongpt.bundle import Statistics
 from hftrainer.models.motion.motiongpt.network import MotionTokenizer, TokenizerConfig
+from hftrainer.models.quantize import EMAQuantizer
 from hftrainer.motion.representation.hml263 import hml263_to_joints, joints_to_hml263
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 from hftrainer.training.language import LanguageSettings, LanguageTask, TokenClip, spellings
 from hftrainer.training.loop import Schedule, fit
-from hftrainer.training.recipe import read_recipe, run_recipe
+from hftrainer.training.recipe import load_tokenizer, read_recipe, run_recipe
 from hftrainer.training.tokenizer import TokenizerSettings, TokenizerTask, world_joints
 from tests import tiny, training_data
 
@@ -239,3 +240,32 @@ def test_noise_falls_on_words_in_training_alone():
     assert torch.equal(still, vocabulary(tokens))
     noisy = vocabulary.train()(tokens)
     assert not torch.equal(noisy[:, :2], still[:, :2]) and torch.equal(noisy[:, 2], still[:, 2])
+
+
+def test_codes_made_anew_share_the_rows_and_are_kept():
+    rows = torch.randn(64, 8, generator=torch.Generator().manual_seed(0)) * 20
+    rows = rows.repeat(50, 1) + 0.01 * torch.randn(3200, 8, generator=torch.Generator().manual_seed(1))
+    quantizer = EMAQuantizer(48, 8).train()
+    quantizer.least = 0.03
+    quantizer.recluster(rows, 32, torch.Generator().manual_seed(2))
+    hits = torch.bincount(quantizer.assign(rows), minlength=48)
+    assert (hits > 0).all() and abs(float(quantizer.code_count.sum()) - 32) < 1e-3
+    before = quantizer.codebook.clone()
+    quantizer(rows[:32])
+    assert torch.cdist(quantizer.codebook, before).diagonal().median() < 1e-2  # hardly used is no reason for a reset
+    quantizer.least = 1.0
+    quantizer(rows[:32])
+    assert (torch.cdist(quantizer.codebook, before).diagonal() > 1).sum() > 10  # the reference's rule would
+    with pytest.raises(ValueError, match="rows must be at least as many as the codes, 48; got 10"):
+        quantizer.recluster(rows[:10], 32, torch.Generator())
+
+
+def test_a_stage_may_begin_with_codes_made_anew(tmp_path, dataset):
+    (tmp_path / "t.toml").write_text(TOKENIZER.format(data=dataset))
+    first = run_recipe(tmp_path / "t.toml", tmp_path / "first")
+    changes = [f"start={str(first)!r}", "settings.recluster=true", "settings.reset_below=0.01", "schedule.steps=1"]
+    second = run_recipe(tmp_path / "t.toml", tmp_path / "second", changes)
+    one, two = (load_tokenizer(folder)[0].quantizer.codebook for folder in (first, second))
+    assert not torch.allclose(one, two)
+    with pytest.raises(ArtifactError, match="recluster must be off with decoder_only"):
+        run_recipe(tmp_path / "t.toml", tmp_path / "third", [*changes, "settings.decoder_only=true"])

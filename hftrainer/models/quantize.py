@@ -136,6 +136,10 @@ class EMAQuantizer(NearestCode):
         decay: weight of the past in the moving averages.
         resets: ``False`` leaves unused codes where they are.
 
+    Attributes:
+        least: hits a batch, as a moving average, below which a code is reset. 1 is the reference's, which expects many
+            more rows in a batch than there are codes: with as many rows as codes it resets half of them at every step.
+
     Source:
         MotionGPT ``quantize_cnn.QuantizeEMAReset`` and ``QuantizeEMA``; van den Oord et al. 2017, appendix A.1.
 
@@ -150,7 +154,7 @@ class EMAQuantizer(NearestCode):
 
     def __init__(self, codes: int, width: int, decay: float = 0.99, resets: bool = True) -> None:
         super().__init__(codes, width)
-        self.decay, self.resets = decay, resets
+        self.decay, self.resets, self.least = decay, resets, 1.0
         self.register_buffer("codebook", torch.zeros(codes, width))
         self.register_buffer("code_sum", torch.zeros(codes, width))
         self.register_buffer("code_count", torch.zeros(codes))
@@ -165,13 +169,42 @@ class EMAQuantizer(NearestCode):
             self.started.fill_(True)
 
     @torch.no_grad()
+    def recluster(self, rows: Tensor, batch: int, generator: torch.Generator, rounds: int = 25) -> None:
+        """Make the codes anew: k-means over rows, so that each code has its share of them.
+
+        Args:
+            rows: ``(N, C)`` encoder outputs of the training data, at least as many as there are codes.
+            batch: rows of a training batch; the moving averages begin as if such batches had been seen.
+            generator: which rows the centres begin at.
+            rounds: of assigning and averaging.
+
+        Raises:
+            ValueError: fewer rows than codes.
+
+        Source:
+            Lloyd 1982; a centre without rows moves to a random row.
+        """
+        if len(rows) < self.codes:
+            raise ValueError(f"rows must be at least as many as the codes, {self.codes}; got {len(rows)}.")
+        self.codebook.copy_(rows[torch.randperm(len(rows), generator=generator)[: self.codes]])
+        for _ in range(rounds):
+            tokens = torch.cat([self.assign(part) for part in rows.split(8192)])
+            hits = torch.bincount(tokens, minlength=self.codes).to(rows.dtype)
+            total = torch.zeros_like(self.codebook).index_add_(0, tokens, rows)
+            others = rows[torch.randint(len(rows), (self.codes,), generator=generator)]
+            self.codebook.copy_(torch.where(hits[:, None] > 0, total / hits[:, None].clamp_min(1), others))
+        self.code_count.copy_(hits * batch / len(rows))
+        self.code_sum.copy_(self.codebook * self.code_count[:, None])
+        self.started.fill_(True)
+
+    @torch.no_grad()
     def _follow(self, rows: Tensor, tokens: Tensor, hits: Tensor, generator: torch.Generator | None) -> None:
         total = torch.zeros_like(self.code_sum).index_add_(0, tokens, rows)
         self.code_sum.mul_(self.decay).add_(total, alpha=1 - self.decay)
         self.code_count.mul_(self.decay).add_(hits, alpha=1 - self.decay)
         means = self.code_sum / self.code_count[:, None].clamp_min(1e-12)
         if self.resets:
-            alive = (self.code_count >= 1.0)[:, None]
+            alive = (self.code_count >= self.least)[:, None]
             means = torch.where(alive, means, tile(rows, self.codes, generator)[: self.codes])
         self.codebook.copy_(means)
 

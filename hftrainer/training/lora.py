@@ -22,7 +22,7 @@ class Lora:
     """
 
     rank: int = 8
-    alpha: float = 16
+    alpha: int = 16
     dropout: float = 0.05
     parts: tuple[str, ...] = ("query", "value")
 

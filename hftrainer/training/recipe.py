@@ -187,6 +187,8 @@ def _train_tokenizer(
     )
     frozen = _freeze(recipe, network)
     task = TokenizerTask(network, statistics, clips, held_out, settings, schedule.seed)
+    if settings.recluster and not resume:
+        task.recluster()
     fit(task, schedule, out, resume, group=group, frozen=frozen)
     if group.index == 0:
         with written_folder(out / "artifact") as folder:

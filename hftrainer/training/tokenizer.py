@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from hftrainer.models.motion.motiongpt.bundle import Statistics
 from hftrainer.models.motion.motiongpt.network import MotionTokenizer
+from hftrainer.models.quantize import EMAQuantizer
 from hftrainer.motion.skeleton import SKELETONS
 
 
@@ -63,6 +64,8 @@ class TokenizerSettings:
         hands: how much more wrists count than a trunk joint within ``joints`` and ``speed``; elbows its square root.
         lively: 0 draws clips by their length alone, 1 also by the mean speed of their hands.
         decoder_only: leave encoder and codes as they are, so that tokens keep their meaning for a language model.
+        reset_below: hits a batch below which a code is reset; see ``EMAQuantizer.least``.
+        recluster: begin with codes made by k-means over the encoder outputs; for a stage that starts from another.
         codebook_on_resume: ``"keep"`` goes on with the codes and their moving averages; ``"reinitialise"`` fills the
             codes from the first batch after a resume, which is what the original does.
     """
@@ -78,11 +81,15 @@ class TokenizerSettings:
     hands: float = 1.0
     lively: float = 0.0
     decoder_only: bool = False
+    reset_below: float = 1.0
+    recluster: bool = False
     codebook_on_resume: str = "keep"
 
     def __post_init__(self) -> None:
         if self.codebook_on_resume not in ("keep", "reinitialise"):
             raise ValueError(f"codebook_on_resume must be keep or reinitialise; got {self.codebook_on_resume!r}.")
+        if self.recluster and self.decoder_only:
+            raise ValueError("recluster must be off with decoder_only, which leaves the codes as they are.")
         object.__setattr__(self, "windows", tuple(self.windows))
 
 
@@ -140,12 +147,27 @@ class TokenizerTask:
         self.hands /= self.hands.mean()
         self.weight = torch.ones(len(statistics.mean))
         self.weight[:4] = settings.root
+        if settings.recluster and not isinstance(network.quantizer, EMAQuantizer):
+            raise ValueError("recluster must be off with this quantizer; only ema_reset and ema have moving averages.")
+        if isinstance(network.quantizer, EMAQuantizer):
+            network.quantizer.least = settings.reset_below
 
     def _normal(self, clip: np.ndarray) -> Tensor:
         return (torch.from_numpy(np.array(clip, dtype=np.float32)) - self.statistics.mean) / self.statistics.std
 
     def _physical(self, features: Tensor) -> Tensor:
         return features * self.statistics.std.to(features.device) + self.statistics.mean.to(features.device)
+
+    @torch.no_grad()
+    def recluster(self) -> None:
+        """Make the codes anew from what the encoder says of all training clips."""
+        quantizer, per = self.network.quantizer, self.network.config.frames_per_token
+        assert isinstance(quantizer, EMAQuantizer)
+        device = quantizer.codebook.device
+        rows = torch.cat(
+            [self.network.encoder(c[None, : len(c) // per * per].to(device))[0] for c in self.clips if len(c) >= per]
+        )
+        quantizer.recluster(rows, self.settings.frames // per, torch.Generator().manual_seed(self.seed))
 
     def resumed(self) -> None:
         """Called once after a checkpoint was read."""
