@@ -80,12 +80,16 @@ def run_folder(root: Path, families: tuple[object, ...] = FAMILIES) -> Iterator[
     kinds: list[Kind] = [kind for family in families for kind in family.KINDS]  # type: ignore[attr-defined]
     claimed: set[Path] = set()
     paths = [root, *sorted(root.rglob("*"))]
+    matched = {path: [kind for kind in kinds if kind.matches(path)] for path in paths}
+    parts = {part for path, found in matched.items() for kind in found for part in kind.parts(path)}
     with ThreadPoolExecutor(1) as pool:
         for path in [p for p in paths if p.is_dir()] + [p for p in paths if p.is_file()]:
             if path in claimed or any(parent in claimed for parent in path.parents):
                 continue
             case = path.relative_to(root).as_posix()
-            found = [kind for kind in kinds if kind.matches(path)]
+            found = matched[path]
+            if not found and path in parts:
+                continue
             for kind in found:
                 claimed.update([path, *kind.parts(path)])
                 yield _run(case, kind, path, pool)

@@ -297,7 +297,8 @@ def _positions(path: Path) -> list[Check]:
 
 def _is_weights(path: Path) -> bool:
     keys = json_keys(path)
-    return path.suffix == ".json" and {"config", "weight_rule_seed"} <= keys and "cases" not in keys
+    theirs = any(key.startswith("input_process.") for key in tensor_keys(path.with_suffix(".safetensors")))
+    return path.suffix == ".json" and {"config", "weight_rule_seed"} <= keys and "cases" not in keys and theirs
 
 
 def _weights(path: Path) -> list[Check]:
