@@ -85,7 +85,7 @@ def kept_behaviours(pipe: MotionGPTPipeline, dataset: HumanML3D, every: int = 4)
         for rule in RULES.values():
             if rule.holds(bodies[0]):
                 counts[rule.name][0] += 1
-                counts[rule.name][1] += rule.holds(bodies[1])
+                counts[rule.name][1] += bool(rule.holds(bodies[1]))
     rows = {name: {"obey": n, "kept": k, "rate": round(k / n, 4)} for name, (n, k) in counts.items() if n}
     return {"clips": len(names), "by_rule": rows}
 

@@ -49,7 +49,7 @@ def asked(pipe, monkeypatch):
 
 def says(monkeypatch, *answers):
     """Make the model answer with these token ids."""
-    monkeypatch.setattr(speech, "speak", lambda *_, **__: [Spoken(tuple(a), True, 0.0) for a in answers])
+    monkeypatch.setattr(speech, "speak", lambda *_, **__: [Spoken(tuple(a), True) for a in answers])
 
 
 # ---------------------------------------------------------------------------------------------- text to motion

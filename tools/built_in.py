@@ -1,6 +1,6 @@
 """Put a trained artifact into the package, in half precision, with its card.
 
-    python tools/built_in.py runs/motiongpt-mini-instruct/artifact --guidance 2 --temperature 0.7
+    python tools/built_in.py runs/motiongpt-mini-instruct/artifact --tokenizer runs/motiongpt-mini-tokenizer-5/artifact
     hftrainer bench quality -o results/motiongpt-mini-quality.json
     python tools/built_in.py --card results/motiongpt-mini-quality.json
 
@@ -22,14 +22,26 @@ from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.evaluation.behaviour import table
 from hftrainer.models.artifact import BUILT_IN
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
+from hftrainer.training.recipe import load_tokenizer
 
 NAME = "motiongpt-mini"
+_SAMPLING = ("guidance", "temperature", "top_p", "shortest")
 SHORTEST = 16  # frames; the shortest training clips are of this size
 
 
-def install(artifact: Path, data: Path, sampling: Sampling) -> None:
-    """Weights, statistics and words of ``artifact`` become the built-in ``motiongpt-mini``."""
+def install(artifact: Path, tokenizer: Path | None, data: Path, sampling: Sampling) -> None:
+    """Weights, statistics and words of ``artifact`` become the built-in ``motiongpt-mini``.
+
+    ``tokenizer`` is a later part of stage 1 that trained the decoder alone: its codes must mean the same.
+    """
     bundle = MotionGPTBundle.from_pretrained(artifact)
+    if tokenizer is not None:
+        network, _, about = load_tokenizer(tokenizer)
+        before = bundle.motion_tokenizer.state_dict()
+        for name, value in network.state_dict().items():
+            if name.startswith(("encoder", "quantizer.codebook")) and not torch.equal(value, before[name]):
+                raise SystemExit(f"{tokenizer} must have the encoder and codes of {artifact}; {name} differs.")
+        bundle.motion_tokenizer, bundle.about["tokenizer"] = network, about
     licences = HumanML3D(data).about["licences"]
     stages = [*bundle.about["tokenizer"]["stages"], *bundle.about["stages"]]
     about = {
@@ -78,7 +90,9 @@ def card(quality: dict[str, Any]) -> str:
     thanks = "\n".join(f"- {line}" for line in about["acknowledgements"])
     low, high = bundle.frame_range
     dictionary = "/usr/share/dict/american-english-small --count 17000"
-    sampling = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in asdict(bundle.sampling).items())
+    chosen = asdict(bundle.sampling)
+    last = f"--tokenizer runs/{NAME}-tokenizer-{parts['tokenizer']}/artifact"
+    sampling = " ".join(f"--{k.replace('_', '-')} {chosen[k]:g}" for k in _SAMPLING)
     hours, unseen = about["training_hours"], does["unseen"]["rate"]
     return f"""# {NAME}
 
@@ -107,7 +121,7 @@ contains, {unseen:.0%} hold.
 hftrainer data build mocap --from captures/pack -o data/mocap
 python tools/word_vectors.py --data data/mocap --dictionary {dictionary} -o data/words
 {chr(10).join(commands)}
-python tools/built_in.py runs/{NAME}-instruct/artifact {sampling}
+python tools/built_in.py runs/{NAME}-instruct/artifact {last} {sampling}
 ```
 
 Each stage names the statistics of the dataset build that it read. Where the names differ, an earlier stage read an
@@ -137,11 +151,13 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=1.0, help="the artifact's own choice of sampling")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=0.9)
-    parser.add_argument("--candidates", type=int, default=1)
+    parser.add_argument("--shortest", type=int, default=0, help="frames at least, where no length is asked for")
+    parser.add_argument("--tokenizer", type=Path, help="stage 1 artifact whose decoder replaces the one that was used")
     parser.add_argument("--card", type=Path, help="JSON of hftrainer bench quality")
     args = parser.parse_args()
     if args.artifact:
-        install(args.artifact, args.data, Sampling(args.guidance, args.temperature, args.top_p, args.candidates))
+        sampling = Sampling(args.guidance, args.temperature, args.top_p, shortest=args.shortest)
+        install(args.artifact, args.tokenizer, args.data, sampling)
     if args.card:
         quality = json.loads(args.card.read_text())
         (BUILT_IN / NAME / "README.md").write_text(card(quality), encoding="utf-8")

@@ -72,12 +72,10 @@ class Spoken:
     Attributes:
         tokens: ids after the prefix, without the one that stops.
         stopped: the stop token was drawn; without it the answer was cut at ``most``.
-        evidence: how much more likely the answer is for its prompt than for the blank one, nats; 0 without one.
     """
 
     tokens: tuple[int, ...]
     stopped: bool
-    evidence: float
 
 
 def speak(
@@ -172,7 +170,7 @@ class _Loop:
         memories = [(key[rows], value[rows]) for key, value in network.memories(states)]
         mask, past = mask[rows], None
         said: list[list[int]] = [[] for _ in requests]
-        stopped, evidence = [False] * len(requests), [0.0] * len(requests)
+        stopped = [False] * len(requests)
         live = [i for i, r in enumerate(requests) if r.most > 0]
         present = list(range(len(requests)))  # requests whose rows are in the batch, in this order
         token = self._tokens([(0, *r.prefix) for r in requests])
@@ -186,12 +184,11 @@ class _Loop:
                 present = [present[at] for at in keep]
             hidden, past = network.decode(token, memories, mask, past)
             scores, slack = self._likely(hidden[:, -1], [requests[i] for i in present], place)
-            chosen, gained = self._next(scores, slack, present, live, said)
+            chosen = self._next(scores, slack, present, live, said)
             following = [self.stop] * len(present)
             for at, i in enumerate(present):
                 if i in chosen:
                     following[at] = chosen[i]
-                    evidence[i] += gained[i]
                     if chosen[i] == self.stop:
                         stopped[i] = True
                     else:
@@ -199,7 +196,7 @@ class _Loop:
             place += 1
             live = [i for i in live if not stopped[i] and len(said[i]) < requests[i].most]
             token = self._tokens([(self.ids[index],) for index in following])
-        return [Spoken(tuple(s), end, e) for s, end, e in zip(said, stopped, evidence, strict=True)]
+        return [Spoken(tuple(s), end) for s, end in zip(said, stopped, strict=True)]
 
     def _tokens(self, rows: Sequence[tuple[int, ...]]) -> Tensor:
         return torch.tensor([*rows, *rows] if self.guided else [*rows], device=self.device)
@@ -214,8 +211,8 @@ class _Loop:
 
     def _next(
         self, likely: Tensor, slack: Tensor, present: Sequence[int], live: Sequence[int], said: Sequence[Sequence[int]]
-    ) -> tuple[dict[int, int], dict[int, float]]:
-        """Index of the next choice of every live request, and what it adds to the evidence."""
+    ) -> dict[int, int]:
+        """Index of the next choice of every live request."""
         at = [present.index(i) for i in live]
         edges = [
             0.0 if self.draws.greedy else float(torch.rand((), generator=self.generators[i], dtype=torch.float64))
@@ -224,15 +221,9 @@ class _Loop:
         edge = torch.tensor(edges, dtype=torch.float64)
         asked, blank = likely[at], likely[[len(present) + a for a in at]] if self.guided else None
         picked, sure = self._pick(asked, blank, slack[at], edge)
-        chosen, gained = {}, {}
-        for n, i in enumerate(live):
-            one, other = asked[n], None if blank is None else blank[n]
-            index = int(picked[n])
-            if not sure[n]:
-                one, other, index = self._alone(i, said[i], edge[n : n + 1])
-            chosen[i] = index
-            gained[i] = 0.0 if other is None else float(one[index] - other[index])
-        return chosen, gained
+        return {
+            i: int(picked[n]) if sure[n] else self._alone(i, said[i], edge[n : n + 1]) for n, i in enumerate(live)
+        }
 
     def _pick(
         self, asked: Tensor, blank: Tensor | None, slack: Tensor, edge: Tensor
@@ -244,7 +235,7 @@ class _Loop:
             return choose(scores, draws, edge, slack)
         return choose(scores / draws.temperature, draws, edge, slack / draws.temperature)
 
-    def _alone(self, i: int, said: Sequence[int], edge: Tensor) -> tuple[Tensor, Tensor | None, int]:
+    def _alone(self, i: int, said: Sequence[int], edge: Tensor) -> int:
         """The next choice of one request, computed from its own prompt and all it has said, without the batch."""
         request, rows = self.requests[i], []
         for prompt in (request.prompt, request.blank)[: 1 + self.guided]:
@@ -258,7 +249,7 @@ class _Loop:
             rows.append(scores.log_softmax(-1))
         blank = rows[1] if self.guided else None
         picked, _ = self._pick(rows[0], blank, torch.zeros(1), edge)
-        return rows[0][0], None if blank is None else blank[0], int(picked[0])
+        return int(picked[0])
 
 
 def guide(asked: Tensor, blank: Tensor, guidance: float) -> Tensor:

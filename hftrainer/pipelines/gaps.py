@@ -167,7 +167,7 @@ class GapFiller:
             gaps: what is kept, and how much is to be made.
             clips: what the gaps were taken from; the results are named like them.
             seed: of each gap's own generator.
-            sampling: how tokens are drawn; guidance and candidates do not count.
+            sampling: how tokens are drawn; guidance does not count.
             greedy: always the likeliest token.
 
         Returns:
@@ -177,7 +177,7 @@ class GapFiller:
             ValueError: more is to be made than the model can, or an instruction that cannot be filled in.
         """
         bundle, per = self.bundle, self.bundle.frames_per_token
-        sampling = replace(sampling, guidance=1.0, candidates=1)
+        sampling = replace(sampling, guidance=1.0)
         spelled = [self._spelled(gap, at) for at, gap in enumerate(gaps)]
         requests = [self._gap_request(gap, s, seed) for gap, s in zip(gaps, spelled, strict=True)]
         first, codes = bundle.language_model.config.first_motion, bundle.motion_tokenizer.config.codes

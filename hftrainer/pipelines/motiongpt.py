@@ -109,7 +109,6 @@ class MotionGPTPipeline:
         temperature: float | None = None,
         top_p: float | None = None,
         top_k: int | None = None,
-        candidates: int | None = None,
         greedy: bool = False,
         prompt_mode: str | None = None,
     ) -> list[Motion]:
@@ -121,7 +120,7 @@ class MotionGPTPipeline:
             seed: sample ``s`` of any prompt has the generator ``seed + s``, so a prompt gives the same motion alone or
                 among others.
             samples: motions per prompt.
-            guidance, temperature, top_p, top_k, candidates: see ``Sampling``; ``None`` is the artifact's own choice.
+            guidance, temperature, top_p, top_k: see ``Sampling``; ``None`` is the artifact's own choice.
             greedy: always the likeliest token, nothing is drawn.
             prompt_mode: one of ``PROMPT_MODES``: our own wording, the released code's without or with the length, or
                 the sentence alone; ``None`` is the artifact's own.
@@ -134,8 +133,7 @@ class MotionGPTPipeline:
             ValueError: a prompt is empty, not English or unknown; a length is out of range. The prompt is named.
             GenerationError: the model answered with no motion; the message holds what it said.
         """
-        given = {"guidance": guidance, "temperature": temperature, "top_p": top_p, "top_k": top_k,
-                 "candidates": candidates}  # fmt: skip
+        given = {"guidance": guidance, "temperature": temperature, "top_p": top_p, "top_k": top_k}
         motions = self.attempts(
             prompts, frames, seed=seed, samples=samples, greedy=greedy, prompt_mode=prompt_mode, **given
         )
@@ -167,24 +165,20 @@ class MotionGPTPipeline:
         if samples < 1:
             raise ValueError(f"samples must be at least 1; got {samples}.")
         chosen = self._sampling(**sampling)
-        compare = not greedy and (chosen.guidance != 1.0 or chosen.candidates > 1)
-        count = 1 if greedy else chosen.candidates
+        compare = not greedy and chosen.guidance != 1.0
         requests = []
         for prompt, most in zip(prompts, wanted, strict=True):
             asked = self.speech.ids(self.speech.sentence(mode, prompt, most))
             blank = self.speech.ids(self.speech.sentences["random"]) if compare else None
             for sample in range(samples):
-                for candidate in range(count):
-                    number = seed + sample + candidate * 1_000_003
-                    requests.append(self.speech.motion_request(asked, most, number, blank))
+                requests.append(self.speech.motion_request(asked, most, seed + sample, blank, chosen.shortest))
         spoken = self.speech.say(requests, "motion", draws_of(chosen, greedy))
         motions: list[Motion | GenerationError] = []
-        for at in range(0, len(spoken), count):
-            prompt_at, sample = divmod(at // count, samples)
+        for at, said in enumerate(spoken):
+            prompt_at, sample = divmod(at, samples)
             note, most = notes[prompt_at], wanted[prompt_at]
-            best = max(spoken[at : at + count], key=lambda s: s.evidence)
             try:
-                answer = self.speech.answer(best, f"prompt {prompt_at}")
+                answer = self.speech.answer(said, f"prompt {prompt_at}")
             except GenerationError as error:
                 motions.append(error)
                 continue

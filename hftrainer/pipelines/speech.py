@@ -112,14 +112,18 @@ class Speech:
         return (*self.bundle.text.encode(text, add_special_tokens=False).ids, END)
 
     def motion_request(
-        self, prompt: tuple[int, ...], frames: int | None, seed: int, blank: tuple[int, ...] | None
+        self, prompt: tuple[int, ...], frames: int | None, seed: int, blank: tuple[int, ...] | None, shortest: int
     ) -> Request:
-        """The request for a motion; a model that keeps to ``frames`` makes exactly as many codes as they need."""
+        """The request for a motion; a model that keeps to ``frames`` makes exactly as many codes as they need.
+
+        Without ``frames`` it makes at least as many as ``shortest`` frames need, and at least one.
+        """
         if not self.own:
             return Request(prompt, most=_MOST_MOTION, seed=seed, blank=blank)
         per = self.bundle.frames_per_token
         most = self.bundle.frame_range[1] // per if frames is None else -(-frames // per)
-        return Request(prompt, (self.bundle.start,), 1 if frames is None else most, most, seed, blank)
+        fewest = min(max(1, -(-shortest // per)), most) if frames is None else most
+        return Request(prompt, (self.bundle.start,), fewest, most, seed, blank)
 
     def say(self, requests: Sequence[Request], kind: str, draws: Draws) -> list[Spoken]:
         """Answers of requests; ``kind`` is what a model of our own may say: ``motion`` or ``text``."""

@@ -63,15 +63,15 @@ class Sampling:
         guidance: above 1 follows the words more closely: scores move away from those of an empty request.
         temperature: below 1 is more usual, above 1 more surprising.
         top_p: tokens are drawn from the likeliest that together have this probability.
-        candidates: motions drawn for one request; the one that speaks most for its words is kept.
         top_k: tokens are drawn from this many likeliest at most; 0 means all.
+        shortest: frames that a motion has at least where nobody asked for a length.
     """
 
     guidance: float = 1.0
     temperature: float = 1.0
     top_p: float = 0.9
-    candidates: int = 1
     top_k: int = 0
+    shortest: int = 0
 
     def __post_init__(self) -> None:
         if self.guidance < 1:
@@ -80,10 +80,10 @@ class Sampling:
             raise ValueError(f"temperature must be above 0; got {self.temperature:g}.")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1; got {self.top_p:g}.")
-        if self.candidates < 1:
-            raise ValueError(f"candidates must be at least 1; got {self.candidates}.")
         if self.top_k < 0:
             raise ValueError(f"top_k must be at least 0; got {self.top_k}. 0 means all.")
+        if self.shortest < 0:
+            raise ValueError(f"shortest must be at least 0 frames; got {self.shortest}.")
 
 
 class Statistics:
