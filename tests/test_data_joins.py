@@ -1,4 +1,4 @@
-"""Composed windows: bodies that pass into each other, of stretches that were recorded, the same for the same numbers."""
+"""Composed windows: bodies that pass into each other, of recorded stretches, the same for the same numbers."""
 
 import json
 

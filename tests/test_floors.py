@@ -12,8 +12,8 @@ FLOORS = {
 LIBRARIES = {
     "errors": "", "motion": "numpy scipy", "models": "numpy torch safetensors tokenizers huggingface_hub",
     "data": "numpy scipy", "training": "numpy torch tokenizers safetensors accelerate peft", "pipelines": "numpy torch",
-    "evaluation": "numpy scipy bert_score", "rendering": "numpy scipy PIL av", "bench": "numpy torch", "quality": "numpy",
-    "cli": "torch", "__init__": "", "__main__": "",
+    "evaluation": "numpy scipy bert_score", "rendering": "numpy scipy PIL av", "bench": "numpy torch",
+    "quality": "numpy", "cli": "torch", "__init__": "", "__main__": "",
 }  # fmt: skip
 
 
