@@ -47,13 +47,13 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         raise RequestError(
             f"{folder} must be a dataset folder with train.txt; there is none. See hftrainer data build."
         )
-    from hftrainer.data.humanml3d import FPS, HumanML3D
+    from hftrainer.data.humanml3d import HumanML3D
 
     dataset = HumanML3D(folder, splits)
     report: dict[str, Any] = {"folder": str(folder), "splits": {}}
     for split in splits:
         progress(f"counting {split}")
-        report["splits"][split] = count_split(dataset, split, FPS)
+        report["splits"][split] = count_split(dataset, split, dataset.spec.fps)
     report["statistics"] = {"name": dataset.name, "sha256": dataset.hash}
     lines = [
         f"{split}: {n['windows']} windows, {n['minutes']} minutes, "

@@ -11,15 +11,16 @@ import torch
 from hftrainer.errors import GenerationError
 from hftrainer.models.motion.motiongpt.answers import Answer, parse_answer
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
-from hftrainer.models.motion.motiongpt.prompts import Rules, code_token, fill
+from hftrainer.models.motion.motiongpt.prompts import OFFICIAL_DECODING, Rules, code_token, fill
 from hftrainer.models.text import END, PAD, UNKNOWN
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.decoding import Draws, Request, Spoken, speak
 
 #: How a motion is asked for; without a choice it is the artifact's own way.
 PROMPT_MODES = ("own", "official_nolen", "official_len", "direct")
-#: Most tokens of an answer: motions and captions as the released code cuts them, and captions of our own models.
-_MOST_MOTION, MOST_OFFICIAL_TEXT, MOST_TEXT = 127, 39, 40
+#: Most tokens of an answer, the start left out: motions and captions of the released code, captions of our own models.
+_MOST_MOTION, MOST_OFFICIAL_TEXT = (OFFICIAL_DECODING[kind][0] - 1 for kind in ("motion", "caption"))
+MOST_TEXT = 40
 
 #: What stands for something else in an instruction.
 PLACEHOLDER = re.compile(r"<\w*_Placeholder\w*>")
