@@ -69,7 +69,7 @@ def kept_behaviours(pipe: MotionGPTPipeline, dataset: HumanML3D, every: int = 4)
     Args:
         pipe: whose motion tokenizer is asked.
         dataset: with a training split.
-        every: each so manieth training clip is looked at, mirrored twins left out.
+        every: one training clip in so many is looked at, mirrored twins left out.
 
     Returns:
         JSON values: ``clips``, and by rule ``obey``, ``kept`` and ``rate``; rules that no clip obeys are left out.
@@ -110,7 +110,7 @@ def behaviours(
         for at, behaviour in enumerate(rows):
             answers = made[at * samples : (at + 1) * samples]
             motions[behaviour.prompt] = [None if isinstance(a, GenerationError) else a for a in answers]
-    return score(motions, seeds=samples), motions
+    return score(motions, BEHAVIOURS, seeds=samples), motions
 
 
 def model_quality(

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from hftrainer.data.describe import describe
+from hftrainer.data.describe import describe, events_of
 from hftrainer.data.phrases import PHRASES, SUBJECTS
+from hftrainer.motion.measure import measure
 from hftrainer.motion.skeleton import SMPL22
 from tests.stick_figure import FPS, body, folded, jump, kick, punch, ramp, striding
 
@@ -94,3 +95,43 @@ def test_real_capture(shared, label, wanted):
     pack = Pack(str(shared / "data" / "mocap"))
     sentences = describe(pack.joints22(label), pack.channels(label)[2])
     assert sentences and all(re.search(wanted, sentence) for sentence in sentences), sentences
+
+
+def speeds(*parts: tuple[float, float]) -> np.ndarray:
+    """Metres per second, one value a frame, of parts of (speed, seconds)."""
+    track = np.concatenate([np.full(int(s * FPS), v) for v, s in parts])
+    return np.append(track, track[-1])
+
+
+def walked(track: np.ndarray, **more: object) -> np.ndarray:
+    """A body at these speeds that swings its legs only while it moves."""
+    seconds = (len(track) - 1) / FPS
+    phase = np.sin(2 * np.pi * np.arange(len(track)) / FPS) * (track > 0.1)
+    legs = {"left_hip": ("x", 25 * phase), "right_hip": ("x", -25 * phase)}
+    return body(seconds, ahead=track, bend=legs, **more)
+
+
+TRANSITIONS = {
+    "stop": (walked(speeds((1.2, 3), (0, 3))), r"(stop|halt|stand|wait)\w*", "walk|stroll|pace|step|on foot|go"),
+    "off_walk": (walked(speeds((0, 3), (1.2, 3))), "start|begin|set|walk", "stand|stay|wait|remain"),
+    "into_run": (walked(speeds((1.1, 3), (3.5, 3))), "run|speed", "walk|stroll|pace|step|on foot|go"),
+    "into_walk": (walked(speeds((3.5, 3), (1.1, 3))), "slow|walk|go", "run|dash|rush|hurr|sprint|race|charge"),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSITIONS)
+def test_what_begins_ends_or_changes_is_told_after_what_was_before(kind):
+    joints, later, sooner = TRANSITIONS[kind]
+    events = events_of(measure(joints, FPS))
+    assert [event.kind for event in events][-1] == kind, events
+    first = describe(joints, FPS)[0]
+    before, after = re.search(sooner, first), [m.start() for m in re.finditer(later, first)]
+    assert before and after and before.start() < max(after), first
+
+
+def test_there_and_back_is_one_event():
+    track = speeds((1.2, 2.5), (0, 2), (1.2, 2.5))
+    joints = walked(track, yaw=ramp(7.0, 2.6, 4.4, 180))
+    kinds = [event.kind for event in events_of(measure(joints, FPS))]
+    assert kinds == ["back_l"], kinds
+    assert any(re.search("come|return", sentence) for sentence in describe(joints, FPS))

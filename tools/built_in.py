@@ -132,7 +132,9 @@ every stage stand in `model_index.json`. Hours are wall-clock and count pauses.
 
 Weights: MIT, like the library. Captions: the sources' own labels, sentences of HumanML3D's *test* split (so no
 HumanML3D benchmark number may be reported for this model), sentences written for this project after looking at the
-clips, and sentences made by measuring the motion. Word vectors: all-MiniLM-L6-v2 (Apache-2.0), word list SCOWL.
+clips, and sentences made by measuring the motion. The language model also learned from windows that are composed of
+stretches of the training clips (`hftrainer/data/joins.py`), told by measuring. Word vectors:
+all-MiniLM-L6-v2 (Apache-2.0), word list SCOWL.
 
 {thanks}
 

@@ -25,6 +25,8 @@ def arguments(parser: Parser) -> None:
     parser.flag("-o", "--output", required=True, metavar="DIR", help="the dataset folder")
     parser.flag("--workers", type=whole(1), default=2, help="processes (default 2)")
     parser.flag("--index", metavar="FILE", help="CMU's index text, where it is not in the folder")
+    parser.flag("--composed", type=float, default=1.5, metavar="SHARE",
+                help="windows composed of stretches of training windows, for each of these (default 1.5; 0 makes none)")
     parser.flag("--kit-text", action="store_true", help="also KIT-ML's sentences, whose terms are unknown")
 
 
@@ -43,6 +45,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         workers=args.workers,
         index=args.index,
         kit_text=args.kit_text,
+        composed=args.composed,
         progress=progress,
     )
     damaged = dataset.get("damaged", {})

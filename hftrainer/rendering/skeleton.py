@@ -102,8 +102,8 @@ class Stage:
         around = np.full(self.balls.shape[1], 0.08 * self.scale)
         self.camera = follow(joints, self.balls, around, fps, box)
         self.front = facing(joints)
-        self.path = joints[:, 0] * [1.0, 0.0, 1.0] if trail else None
         way = joints[:, 0] * [1.0, 0.0, 1.0]
+        self.path = way if trail else None
         self.walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
         self.marks = np.arange(0.0, self.walked[-1], 0.06 * self.scale)  # metres walked, where the trail has corners
         self.marked = np.stack([np.interp(self.marks, self.walked, way[:, axis]) for axis in range(3)], axis=1)
