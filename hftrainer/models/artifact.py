@@ -14,7 +14,7 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -92,10 +92,45 @@ def read_config(kind: type[Config], values: Mapping[str, Any], where: str) -> Co
         raise ArtifactError(f"{where}: {error}") from error
 
 
+class _ScalarType:
+    """Stands for NumPy's type of numbers while a file is read; NumPy's own code is not asked."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        if re.fullmatch(r"[<>=|]?[fiu][1248]|[<>=|]?b1", code) is None:
+            raise pickle.UnpicklingError(f"GLOBAL numpy.dtype({code!r})")
+        self.code, self.order = code.lstrip("<>=|"), "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1]
+
+
+def _scalar(kind: _ScalarType, data: bytes) -> float | int | bool:
+    """A number that NumPy pickled; never any other object."""
+    if not isinstance(kind, _ScalarType) or not isinstance(data, bytes):
+        raise pickle.UnpicklingError("GLOBAL numpy.scalar")
+    order = kind.order if kind.order in "<>=" else "="
+    return struct.unpack(order + _SCALARS[kind.code], data)[0]
+
+
+#: Numbers that may stand in a file, and how they are packed.
+_SCALARS = {
+    "f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b", "u8": "Q", "u4": "I", "u2": "H",
+    "u1": "B", "b1": "?",
+}  # fmt: skip
+#: Names that files of torch with NumPy's numbers in them use, with what stands for them here.
+_KNOWN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    _ScalarType,
+    (_ScalarType, "numpy.dtype"),
+    (_scalar, "numpy._core.multiarray.scalar"),
+    (_scalar, "numpy.core.multiarray.scalar"),
+]
+
+
 def read_torch_file(path: Path) -> Any:
     """What a file of ``torch.save`` holds; only tensors and plain values are read, and code in it never runs.
 
-    The checksums of a zipped file are tested; its tensors are then mapped from disk and not copied.
+    The checksums of a zipped file are tested; its tensors are then mapped from disk and not copied. Single numbers of
+    NumPy's, which training loops leave in their files, come as Python's.
 
     Raises:
         ArtifactError: no such file, empty, cut off, damaged, no torch file, or one that holds more than plain values.
@@ -124,13 +159,14 @@ def read_torch_file(path: Path) -> Any:
                 raise ArtifactError(f"{path} must be whole; {damaged} in it has a wrong checksum. Download it again.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about odd bytes, which are refused anyway
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            with torch.serialization.safe_globals(_KNOWN):
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        named = re.search(r"(?:GLOBAL|class|function|load)\s+([\w.]+\.[\w.]+)", str(error))
+        named = re.search(r"(?:GLOBAL|class|function|load)\s+([\w.]+\.[\w.]+)|global: GLOBAL (\w+)", str(error))
         if not named:
             raise ArtifactError(f"{path} must be a torch file; its pickle is damaged. Download it again.") from error
         raise ArtifactError(
-            f"{path} must hold tensors and plain values only; it names {named[1]}, which would run code, and was not "
+            f"{path} must hold tensors and plain values only; it names {named[1] or named[2]}, which would run code, and was not "
             'read. If you made the file yourself, keep its numbers alone: torch.save({"state_dict": '
             'torch.load(FILE, weights_only=False)["state_dict"]}, NEW).'
         ) from error
