@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from scipy.linalg import sqrtm
 
-from hftrainer.evaluation import language, reconstruction, replications, retrieval
+from hftrainer.evaluation import language, metrics, reconstruction, replications
 from hftrainer.motion.rotation import rotvec_to_matrix
 from tests.parity import motiongpt_evaluation
 from tests.parity.__main__ import run_folder
@@ -63,7 +63,7 @@ def test_fid_of_few_samples_equals_the_reference(shared):
     """The reference's own note: 40 samples of 96 numbers, where the covariances are singular."""
     case = json.loads((shared / "golden" / "motiongpt" / "metrics_embeddings" / "case.json").read_text())
     arrays = load_file(shared / "golden" / "motiongpt" / "metrics_embeddings" / "tensors.safetensors")
-    value = retrieval.frechet(arrays["ground_truth"][:40], arrays["generated"][:40])
+    value = metrics.frechet(arrays["ground_truth"][:40], arrays["generated"][:40])
     assert value == pytest.approx(case["fid_small_n(singular)"], rel=1e-4)
 
 
@@ -81,60 +81,60 @@ def test_fid_is_that_of_the_matrix_square_root(seed, width, samples):
     one, other = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
     apart = first.mean(0) - second.mean(0)
     direct = apart @ apart + np.trace(one) + np.trace(other) - 2 * np.trace(sqrtm(one @ other).real)
-    assert retrieval.frechet(first, second) == pytest.approx(direct, abs=1e-6)
-    assert retrieval.frechet(second, first) == pytest.approx(direct, abs=1e-6)
+    assert metrics.frechet(first, second) == pytest.approx(direct, abs=1e-6)
+    assert metrics.frechet(second, first) == pytest.approx(direct, abs=1e-6)
 
 
 @pytest.mark.parametrize("samples", [2, 10, 200])
 def test_fid_of_a_set_with_itself_is_nothing(samples):
     points = cloud(samples, 16)
-    assert retrieval.frechet(points, points) == pytest.approx(0, abs=1e-6)
-    assert retrieval.frechet(points, points + 2) == pytest.approx(16 * 4, abs=1e-6)
+    assert metrics.frechet(points, points) == pytest.approx(0, abs=1e-6)
+    assert metrics.frechet(points, points + 2) == pytest.approx(16 * 4, abs=1e-6)
 
 
 @pytest.mark.parametrize("order", [None, np.arange(70)[::-1]])
 def test_pairs_that_are_one_and_the_same_are_found(order):
     points = cloud(70, 8)
-    found = retrieval.retrieval(points, points, order)
-    assert found == retrieval.Retrieval((1.0, 1.0, 1.0), 0.0, 64)
+    found = metrics.retrieval(points, points, order)
+    assert found == metrics.Retrieval((1.0, 1.0, 1.0), 0.0, 64)
 
 
 def test_what_is_found_by_chance_is_a_share_of_the_group():
-    found = retrieval.retrieval(cloud(3200, 16), cloud(3200, 16, 1))
+    found = metrics.retrieval(cloud(3200, 16), cloud(3200, 16, 1))
     assert found.precision == pytest.approx((1 / 32, 2 / 32, 3 / 32), abs=0.015)
 
 
 def test_a_motion_of_the_neighbour_is_found_second():
     texts = np.arange(32.0)[:, None]
     motions = texts - 0.6
-    found = retrieval.retrieval(texts, motions)
+    found = metrics.retrieval(texts, motions)
     assert found.precision == (1 / 32, 1.0, 1.0) and found.matching == pytest.approx(0.6)
 
 
 def test_too_few_samples_say_how_many_are_needed():
     few, rng = cloud(31, 4), np.random.default_rng(0)
-    with pytest.raises(retrieval.TooFewSamples, match="R-precision needs at least 32 samples; got 31"):
-        retrieval.retrieval(few, few)
-    with pytest.raises(retrieval.TooFewSamples, match="diversity needs more than 300 samples; got 300"):
-        retrieval.diversity_pairs(300, rng)
-    with pytest.raises(retrieval.TooFewSamples, match="multimodality needs more than 10 motions"):
-        retrieval.multimodality_pairs(10, rng)
-    with pytest.raises(retrieval.TooFewSamples, match="FID needs at least 2 samples in each set; got 1 and 31"):
-        retrieval.frechet(few[:1], few)
+    with pytest.raises(metrics.TooFewSamples, match="R-precision needs at least 32 samples; got 31"):
+        metrics.retrieval(few, few)
+    with pytest.raises(metrics.TooFewSamples, match="diversity needs more than 300 samples; got 300"):
+        metrics.diversity_pairs(300, rng)
+    with pytest.raises(metrics.TooFewSamples, match="multimodality needs more than 10 motions"):
+        metrics.multimodality_pairs(10, rng)
+    with pytest.raises(metrics.TooFewSamples, match="FID needs at least 2 samples in each set; got 1 and 31"):
+        metrics.frechet(few[:1], few)
 
 
 def test_embeddings_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match="row for row"):
-        retrieval.retrieval(cloud(32, 4), cloud(33, 4))
+        metrics.retrieval(cloud(32, 4), cloud(33, 4))
     with pytest.raises(ValueError, match="finite"):
-        retrieval.frechet(np.full((4, 2), np.nan), cloud(4, 2))
+        metrics.frechet(np.full((4, 2), np.nan), cloud(4, 2))
     with pytest.raises(ValueError, match="each of 0 to 31 once"):
-        retrieval.retrieval(cloud(32, 4), cloud(32, 4), np.zeros(32, int))
+        metrics.retrieval(cloud(32, 4), cloud(32, 4), np.zeros(32, int))
 
 
 def test_draws_repeat_no_row_and_are_those_of_the_seed():
-    first, second = retrieval.diversity_pairs(301, np.random.RandomState(3))
-    again = retrieval.diversity_pairs(301, np.random.RandomState(3))
+    first, second = metrics.diversity_pairs(301, np.random.RandomState(3))
+    again = metrics.diversity_pairs(301, np.random.RandomState(3))
     assert len(set(first.tolist())) == len(set(second.tolist())) == 300 and (first != second).any()
     assert (again[0] == first).all() and (again[1] == second).all()
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from hftrainer.evaluation import reconstruction
+from hftrainer.evaluation.metrics import multimodality, multimodality_pairs
 from hftrainer.evaluation.population import Sample
 from hftrainer.evaluation.replications import Tally
-from hftrainer.evaluation.retrieval import multimodality, multimodality_pairs
 from hftrainer.evaluation.setting import RETRIEVAL, SETS, Setting, add_retrieval, add_sets, lacking, report
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.convert import convert

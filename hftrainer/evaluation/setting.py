@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from hftrainer.evaluation.metrics import TooFewSamples, diversity, diversity_pairs, frechet, retrieval
 from hftrainer.evaluation.replications import Tally
-from hftrainer.evaluation.retrieval import TooFewSamples, diversity, diversity_pairs, frechet, retrieval
 from hftrainer.models.evaluator import Evaluator
 from hftrainer.motion.clip import Motion
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hftrainer.data import official as reading
-from hftrainer.evaluation import replications, retrieval
+from hftrainer.evaluation import metrics, replications
 from hftrainer.models.clip import ClipText, ClipTextConfig, ClipTokens
 from hftrainer.models.distilbert import DistilBert, DistilBertConfig
 from hftrainer.models.evaluator import TextMotionEvaluator
@@ -251,17 +251,17 @@ def _metrics(path: Path) -> list[Check]:
     case, tensors = _beside(path)
     arrays = {key: value.numpy() for key, value in tensors.items()}
     text, motion = arrays["emb_text"], arrays["emb_motion"]
-    found = retrieval.retrieval(text, motion, group=len(text))
+    found = metrics.retrieval(text, motion, group=len(text))
     rng = np.random.RandomState(case["seed"])
     first, repeats = len(arrays["act1"]), arrays["mm"].shape[1]
-    diversity = retrieval.diversity(arrays["act1"], *retrieval.diversity_pairs(first, rng, 300))
-    spread = retrieval.multimodality(arrays["mm"], *retrieval.multimodality_pairs(repeats, rng, 10))
+    diversity = metrics.diversity(arrays["act1"], *metrics.diversity_pairs(first, rng, 300))
+    spread = metrics.multimodality(arrays["mm"], *metrics.multimodality_pairs(repeats, rng, 10))
     example = replications.summary(case["ci_example"]["values"])
     wanted = (
-        ("distances", retrieval.distances(text, motion), arrays["dist"], 1e-4),
+        ("distances", metrics.distances(text, motion), arrays["dist"], 1e-4),
         ("matching score", found.matching * found.used, case["matching_score_sum"], 1e-3),
         ("found among the nearest", np.asarray(found.precision) * found.used, case["top123_counts"], 1e-9),
-        ("FID", retrieval.frechet(arrays["act1"], arrays["act2"]), case["fid"], 1e-6),
+        ("FID", metrics.frechet(arrays["act1"], arrays["act2"]), case["fid"], 1e-6),
         ("diversity", diversity, case["diversity_300"], 1e-5),
         ("multimodality", spread, case["multimodality_10"], 1e-5),
         ("mean", example["mean"], case["ci_example"]["mean"], 1e-9),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from hftrainer.evaluation import language, reconstruction, replications, retrieval
+from hftrainer.evaluation import language, metrics, reconstruction, replications
 from hftrainer.models.evaluator import TextMotionEvaluator, WordVectors, official
 from hftrainer.models.evaluator.words import PARTS
 from tests.parity import Check, Kind, compare, json_keys, tensor_keys
@@ -160,26 +160,26 @@ def _embeddings(path: Path) -> list[Check]:
     text, made, true = (arrays[key] for key in ("text", "generated", "ground_truth"))
     checks = []
     for prefix, motions in (("", made), ("gt_", true)):
-        found = retrieval.retrieval(text, motions, order, case["R_size"], case["top_k"])
+        found = metrics.retrieval(text, motions, order, case["R_size"], case["top_k"])
         checks.append(_close(f"{prefix}matching", found.matching, results[f"{prefix}Matching_score"], 1e-4))
         checks.append(compare("groups", found.used // case["R_size"], np.asarray(case["groups_used"]), 0))
         for k, share in enumerate(found.precision, 1):
             checks.append(_close(f"{prefix}R@{k}", share, results[f"{prefix}R_precision_top_{k}"], 1e-6))
-    checks.append(_close("FID", retrieval.frechet(true, made), results["FID"], 1e-6))
-    checks.append(Check("FID of a set with itself", abs(retrieval.frechet(made, made)), 1e-6))
+    checks.append(_close("FID", metrics.frechet(true, made), results["FID"], 1e-6))
+    checks.append(Check("FID of a set with itself", abs(metrics.frechet(made, made)), 1e-6))
     seeds = {key.removeprefix("numpy.random.seed").strip(): seed for key, seed in case["seeds"].items()}
     rng = np.random.RandomState(seeds[""])
     for i, (name, motions) in enumerate((("Diversity", made), ("gt_Diversity", true))):
         stored = [arrays[f"diversity_indices_{2 * i + j}"] for j in (0, 1)]
-        value = retrieval.diversity(motions[order], *stored)
+        value = metrics.diversity(motions[order], *stored)
         checks.append(_close(name, value, results[name], 1e-5))
-        drawn = retrieval.diversity_pairs(len(motions), rng, case["diversity_times"])
+        drawn = metrics.diversity_pairs(len(motions), rng, case["diversity_times"])
         checks += [compare(f"{name}, draw {j}", drawn[j], stored[j], 0) for j in (0, 1)]
     rng = np.random.RandomState(seeds["for multimodality"])
     stored = [arrays[f"mm_indices_{j}"] for j in (0, 1)]
-    drawn = retrieval.multimodality_pairs(arrays["mm_embeddings"].shape[1], rng, case["mm_num_times"])
+    drawn = metrics.multimodality_pairs(arrays["mm_embeddings"].shape[1], rng, case["mm_num_times"])
     checks += [compare(f"multimodality, draw {j}", drawn[j], stored[j], 0) for j in (0, 1)]
-    value = retrieval.multimodality(arrays["mm_embeddings"], *stored)
+    value = metrics.multimodality(arrays["mm_embeddings"], *stored)
     checks.append(_close("multimodality", value, case["multimodality"], 1e-5))
     generator = torch.Generator().manual_seed(case["seeds"]["torch.manual_seed"])
     checks.append(compare("shuffling", torch.randperm(case["samples"], generator=generator), order, 0))
@@ -198,7 +198,7 @@ def _corner(text: np.ndarray, made: np.ndarray, true: np.ndarray, order: np.ndar
     """The corner of the distance matrix; a case does not say of which rows, so the one that is nearest is taken."""
     n = len(corner)
     tries = [
-        retrieval.distances(t[:n], m[:n])
+        metrics.distances(t[:n], m[:n])
         for motions in (made, true) for t, m in ((text, motions), (text[order], motions[order]))
     ]  # fmt: skip
     return min(tries, key=lambda apart: float(np.abs(apart - corner).max()))

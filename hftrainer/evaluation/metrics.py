@@ -1,4 +1,4 @@
-"""How well embeddings of sentences and motions find one another, and how alike two sets of motions are.
+"""Measures of embeddings: how well sentences and motions find one another, and how alike two sets of motions are.
 
 The measures of Guo et al., CVPR 2022, in float64. Embeddings are ``(N, D)`` arrays, row ``i`` of sentences and motions
 belonging together. What cannot be said of too few samples raises ``TooFewSamples`` with the number that is needed.
@@ -97,8 +97,7 @@ def retrieval(
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
     """Frechet distance of two sets of embeddings taken as normal distributions (FID; Heusel et al., NeurIPS 2017).
 
-    ``|m1 - m2|^2 + tr C1 + tr C2 - 2 tr sqrt(C1 C2)``. The last trace is the sum of square roots of the eigenvalues of
-    ``sqrt(C1) C2 sqrt(C1)``, which is symmetric and has those of ``C1 C2``: no complex numbers, singular or not.
+    Means over rows and covariances with ``N - 1`` below, as ``np.cov`` has them; see ``frechet_of``.
 
     Args:
         first, second: ``(N, D)`` and ``(M, D)``.
@@ -116,13 +115,64 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
         raise ValueError(f"both sets must have one width; got {first.shape[1]} and {second.shape[1]}.")
     if min(len(first), len(second)) < 2:
         raise TooFewSamples(f"FID needs at least 2 samples in each set; got {len(first)} and {len(second)}.")
-    one, other = (np.atleast_2d(np.cov(points, rowvar=False)) for points in (first, second))
-    values, vectors = np.linalg.eigh(one)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    product = root @ other @ root
+    return frechet_of(*moments(first), *moments(second))
+
+
+def moments(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean ``(D,)`` and covariance ``(D, D)`` of ``(N, D)`` embeddings, divided by ``N - 1``.
+
+    >>> mean, covariance = moments(np.array([[0.0, 0.0], [2.0, 4.0]]))
+    >>> mean.tolist(), covariance.tolist()
+    ([1.0, 2.0], [[2.0, 4.0], [4.0, 8.0]])
+    """
+    points = _points(points)
+    mean = points.mean(0)
+    apart = points - mean
+    covariance: np.ndarray = apart.T @ apart / (len(points) - 1)
+    return mean, covariance
+
+
+def frechet_of(mean: np.ndarray, covariance: np.ndarray, mean2: np.ndarray, covariance2: np.ndarray) -> float:
+    """``|m1 - m2|^2 + tr C1 + tr C2 - 2 tr sqrt(C1 C2)`` of two normal distributions, in float64.
+
+    The last trace is the sum of the square roots of the eigenvalues of ``R' C2 R``, where ``R R' = C1``: a symmetric
+    matrix with the eigenvalues of ``C1 C2``. No complex numbers, and nothing to be mended where a covariance is
+    singular. ``R`` is Cholesky's, or, where there is none, made of eigenvectors.
+
+    Args:
+        mean, mean2: ``(D,)``.
+        covariance, covariance2: ``(D, D)``, symmetric and without negative eigenvalues.
+
+    >>> one = np.eye(3)
+    >>> frechet_of(np.zeros(3), one, np.ones(3), 4 * one)
+    6.0
+    """
+    try:
+        root = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0))
+    product = root.T @ covariance2 @ root
     shared = np.sqrt(np.maximum(np.linalg.eigvalsh((product + product.T) / 2), 0)).sum()
-    apart = first.mean(0) - second.mean(0)
-    return float(apart @ apart + np.trace(one) + np.trace(other) - 2 * shared)
+    apart = mean - mean2
+    return float(apart @ apart + np.trace(covariance) + np.trace(covariance2) - 2 * shared)
+
+
+def normalized(points: np.ndarray) -> np.ndarray:
+    """Embeddings of unit length, ``(N, D)``. FID of these is another measure, some 0.01 to 0.7, not to be compared.
+
+    Raises:
+        ValueError: an embedding is zero.
+
+    >>> normalized(np.array([[3.0, 4.0]])).tolist()
+    [[0.6, 0.8]]
+    """
+    points = _points(points)
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    if not lengths.all():
+        raise ValueError(f"embeddings must be longer than 0; {int((lengths == 0).sum())} are zero.")
+    unit: np.ndarray = points / lengths
+    return unit
 
 
 def diversity(points: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
