@@ -15,7 +15,8 @@ from hftrainer.motion.representation.hml263 import hml263_to_joints, joints_to_h
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 from hftrainer.training.language import LanguageSettings, LanguageTask, TokenClip, spellings
 from hftrainer.training.loop import Schedule, fit
-from hftrainer.training.recipe import load_tokenizer, read_recipe, run_recipe
+from hftrainer.training.recipe import read_recipe, run_recipe
+from hftrainer.training.starts import load_tokenizer
 from hftrainer.training.tokenizer import TokenizerSettings, TokenizerTask, world_joints
 from tests import tiny, training_data
 

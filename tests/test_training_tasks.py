@@ -19,7 +19,8 @@ from hftrainer.models.motion.motiongpt.prompts import INSTRUCTIONS, Rules
 from hftrainer.models.text import END, Pieces
 from hftrainer.training.language import LanguageSettings
 from hftrainer.training.mixture import CORRUPT, Mixture, instructions_of
-from hftrainer.training.recipe import language_config, read_recipe, run_recipe, tokenizer_config
+from hftrainer.training.motiongpt import language_config, tokenizer_config
+from hftrainer.training.recipe import read_recipe, run_recipe
 from hftrainer.training.starts import load_tokenizer, read_tokens, start_from_t5, token_clips
 from hftrainer.training.sweep import read_sweep
 from tests import tiny, training_data

@@ -22,7 +22,7 @@ from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.evaluation.behaviour import table
 from hftrainer.models.artifact import BUILT_IN
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
-from hftrainer.training.recipe import load_tokenizer
+from hftrainer.training.starts import load_tokenizer
 
 NAME = "motiongpt-mini"
 _SAMPLING = ("guidance", "temperature", "top_p", "shortest")
