@@ -166,8 +166,8 @@ def read_torch_file(path: Path) -> Any:
         if not named:
             raise ArtifactError(f"{path} must be a torch file; its pickle is damaged. Download it again.") from error
         raise ArtifactError(
-            f"{path} must hold tensors and plain values only; it names {named[1] or named[2]}, which would run code, and was not "
-            'read. If you made the file yourself, keep its numbers alone: torch.save({"state_dict": '
+            f"{path} must hold tensors and plain values only; it names {named[1] or named[2]}, which would run code, "
+            'and was not read. If you made the file yourself, keep its numbers alone: torch.save({"state_dict": '
             'torch.load(FILE, weights_only=False)["state_dict"]}, NEW).'
         ) from error
     except ArtifactError:
