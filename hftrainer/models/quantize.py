@@ -80,8 +80,15 @@ class NearestCode(nn.Module):
 
     def assign(self, rows: Tensor) -> Tensor:
         """``(N, C)`` -> ``(N,)`` index of the nearest code; the lowest index wins a tie."""
-        distance = rows.pow(2).sum(1, keepdim=True) - 2 * rows @ self.codebook.T + self.codebook.pow(2).sum(1)
-        return distance.argmin(1)
+        return self.distance(rows).argmin(1)
+
+    def distance(self, rows: Tensor) -> Tensor:
+        """``(N, C)`` -> ``(N, K)`` squared distance to each code."""
+        return rows.pow(2).sum(1, keepdim=True) - 2 * rows @ self.codebook.T + self.codebook.pow(2).sum(1)
+
+    def choose(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """``(N, C)`` -> ``(N,)`` index of the code that stands for a row in ``forward``: the nearest."""
+        return self.assign(rows)
 
     def lookup(self, tokens: Tensor) -> Tensor:
         """``(...)`` token indices -> ``(..., C)`` codes."""
@@ -102,7 +109,7 @@ class NearestCode(nn.Module):
         if self.training:
             self._begin(everyone, generator)
             as_first_process(self.codebook)
-        tokens = self.assign(rows.detach())
+        tokens = self.choose(rows.detach(), generator)
         quantized = self.lookup(tokens)
         chosen = from_all_processes(tokens) if self.training else tokens
         hits = torch.bincount(chosen, minlength=self.codes).to(rows.dtype)

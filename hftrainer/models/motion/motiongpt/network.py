@@ -10,19 +10,17 @@ v1.1 family: gated GELU, no bias, relative positions, attention without scaling,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hftrainer.models.convolution import Decoder, Encoder, Levels
 from hftrainer.models.quantize import QUANTIZERS
 
 #: Added to the score of a position that must not be seen; finite, so that it also survives bfloat16.
 FAR = -1e9
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
 
 
 @dataclass(frozen=True)
@@ -55,92 +53,21 @@ class TokenizerConfig:
     quantizer: str = "ema_reset"
 
     def __post_init__(self) -> None:
-        if self.down < 0:
-            raise ValueError(f"down must be at least 0; got {self.down}.")
-        for name in ("features", "codes", "code_width", "width", "depth", "dilation_growth"):
+        for name in ("features", "codes", "code_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
-        if self.norm not in (None, "layer", "group", "batch"):
-            raise ValueError(f"norm must be layer, group, batch or none; got {self.norm!r}.")
-        if self.norm == "group" and self.width % 32:
-            raise ValueError(f"width must be a multiple of 32 for group norm; got {self.width}.")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {self.activation!r}.")
+        assert self.levels  # refuses what does not go together
         if self.quantizer not in QUANTIZERS:
             raise ValueError(f"quantizer must be one of {', '.join(QUANTIZERS)}; got {self.quantizer!r}.")
 
     @property
+    def levels(self) -> Levels:
+        """Sizes inside encoder and decoder."""
+        return Levels(self.width, self.depth, self.down, self.dilation_growth, self.norm, self.activation)
+
+    @property
     def frames_per_token(self) -> int:
         return 2**self.down
-
-
-class _ChannelNorm(nn.LayerNorm):
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, T)
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)
-
-
-def _norm(kind: str | None, width: int) -> nn.Module:
-    if kind == "layer":
-        return _ChannelNorm(width)
-    if kind == "group":
-        return nn.GroupNorm(32, width, eps=1e-6)
-    return nn.BatchNorm1d(width, eps=1e-6) if kind == "batch" else nn.Identity()
-
-
-class ResidualBlock(nn.Module):
-    """Pre-activation residual: a dilated convolution, then a pointwise one. ``(B, C, T)`` -> the same shape."""
-
-    def __init__(self, config: TokenizerConfig, dilation: int) -> None:
-        super().__init__()
-        width = config.width
-        self.norm1, self.norm2 = _norm(config.norm, width), _norm(config.norm, width)
-        self.conv1 = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
-        self.conv2 = nn.Conv1d(width, width, 1)
-        self.activation = ACTIVATIONS[config.activation]
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(self.activation(self.norm1(x)))
-        return x + self.conv2(self.activation(self.norm2(y)))
-
-
-def _level(config: TokenizerConfig) -> nn.Sequential:
-    dilations = [config.dilation_growth**i for i in reversed(range(config.depth))]  # widest view first
-    return nn.Sequential(*(ResidualBlock(config, d) for d in dilations))
-
-
-class MotionEncoder(nn.Module):
-    """``(B, T, D)`` -> ``(B, L, C)``; each level halves the length, odd frames at the end are dropped."""
-
-    def __init__(self, config: TokenizerConfig) -> None:
-        super().__init__()
-        self.enter = nn.Conv1d(config.features, config.width, 3, padding=1)
-        self.down = nn.ModuleList(nn.Conv1d(config.width, config.width, 4, 2, 1) for _ in range(config.down))
-        self.levels = nn.ModuleList(_level(config) for _ in range(config.down))
-        self.leave = nn.Conv1d(config.width, config.code_width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.enter(x.transpose(1, 2)))  # (B, W, T)
-        for down, level in zip(self.down, self.levels, strict=True):
-            y = level(down(y))
-        return self.leave(y).transpose(1, 2)  # (B, L, C)
-
-
-class MotionDecoder(nn.Module):
-    """``(B, L, C)`` -> ``(B, T, D)``, ``T = L * frames_per_token``."""
-
-    def __init__(self, config: TokenizerConfig) -> None:
-        super().__init__()
-        self.enter = nn.Conv1d(config.code_width, config.width, 3, padding=1)
-        self.levels = nn.ModuleList(_level(config) for _ in range(config.down))
-        self.up = nn.ModuleList(nn.Conv1d(config.width, config.width, 3, padding=1) for _ in range(config.down))
-        self.smooth = nn.Conv1d(config.width, config.width, 3, padding=1)
-        self.leave = nn.Conv1d(config.width, config.features, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.enter(x.transpose(1, 2)))  # (B, W, L)
-        for level, up in zip(self.levels, self.up, strict=True):
-            y = up(F.interpolate(level(y), scale_factor=2, mode="nearest"))
-        return self.leave(F.relu(self.smooth(y))).transpose(1, 2)  # (B, T, D)
 
 
 class MotionTokenizer(nn.Module):
@@ -154,7 +81,8 @@ class MotionTokenizer(nn.Module):
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder, self.decoder = MotionEncoder(config), MotionDecoder(config)
+        self.encoder = Encoder(config.features, config.code_width, config.levels)
+        self.decoder = Decoder(config.features, config.code_width, config.levels)
         self.quantizer = QUANTIZERS[config.quantizer](config.codes, config.code_width)
 
     def encode(self, features: Tensor) -> Tensor:

@@ -8,13 +8,24 @@ import torch
 from torch import Tensor
 
 from hftrainer.errors import ArtifactError
+from hftrainer.models.convolution import Levels
 from hftrainer.models.motion.motiongpt.gpt2 import GPT2Config
 from hftrainer.models.motion.motiongpt.network import LanguageModelConfig, TokenizerConfig
 
 
 def tokenizer_keys(config: TokenizerConfig) -> dict[str, str]:
     """Our parameter name -> theirs (without ``vae.``) for every parameter of a ``MotionTokenizer``."""
-    last = config.down + 2
+    codebook = "quantizer.embedding.weight" if config.quantizer == "orig" else "quantizer.codebook"
+    return {"quantizer.codebook": codebook} | convolution_keys(config.levels)
+
+
+def convolution_keys(levels: Levels) -> dict[str, str]:
+    """Our parameter name -> that of T2M-GPT's family, for an ``encoder`` and a ``decoder``.
+
+    >>> convolution_keys(Levels(down=1, depth=1))["decoder.levels.0.0.conv1.bias"]
+    'decoder.model.2.0.model.0.conv1.bias'
+    """
+    last = levels.down + 2
     modules = {
         "encoder.enter": "encoder.model.0",
         "encoder.leave": f"encoder.model.{last}",
@@ -22,20 +33,19 @@ def tokenizer_keys(config: TokenizerConfig) -> dict[str, str]:
         "decoder.smooth": f"decoder.model.{last}",
         "decoder.leave": f"decoder.model.{last + 2}",
     }
-    for i in range(config.down):
+    for i in range(levels.down):
         modules[f"encoder.down.{i}"] = f"encoder.model.{i + 2}.0"
         modules[f"decoder.up.{i}"] = f"decoder.model.{i + 2}.2"
-        for j in range(config.depth):
+        for j in range(levels.depth):
             for part in ("conv1", "conv2", "norm1", "norm2"):
-                if part.startswith("norm") and config.norm is None:
+                if part.startswith("norm") and levels.norm is None:
                     continue
                 modules[f"encoder.levels.{i}.{j}.{part}"] = f"encoder.model.{i + 2}.1.model.{j}.{part}"
                 modules[f"decoder.levels.{i}.{j}.{part}"] = f"decoder.model.{i + 2}.0.model.{j}.{part}"
-    codebook = "quantizer.embedding.weight" if config.quantizer == "orig" else "quantizer.codebook"
-    keys = {"quantizer.codebook": codebook}
+    keys = {}
     for ours, theirs in modules.items():
         suffixes = ["weight", "bias"]
-        if ".norm" in ours and config.norm == "batch":
+        if ".norm" in ours and levels.norm == "batch":
             suffixes += ["running_mean", "running_var", "num_batches_tracked"]
         keys.update({f"{ours}.{s}": f"{theirs}.{s}" for s in suffixes})
     return keys
