@@ -142,3 +142,17 @@ class ResidualQuantizer(nn.Module):
             losses.append(loss)
             perplexities.append(perplexity)
         return total.view(rows.shape), torch.stack(losses).mean(), torch.stack(perplexities).mean()
+
+
+def training_only(network: nn.Module) -> tuple[str, ...]:
+    """Names of the state that only training needs: what codes that follow the data remember of it.
+
+    >>> training_only(ResidualQuantizer(8, 4, layers=1))
+    ('layers.0.code_sum', 'layers.0.code_count', 'layers.0.started')
+    """
+    return tuple(
+        f"{name}.{part}".lstrip(".")
+        for name, module in network.named_modules()
+        if isinstance(module, EMAQuantizer)
+        for part in ("code_sum", "code_count", "started")
+    )
