@@ -74,7 +74,8 @@ def test_npy_refusals(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=words):
             load(tmp_path / "a.npy", **asked)
 
-    refused(np.zeros((9, 135)), r"must have a shape of .*\(T, 263\) hml263.*got \(9, 135\)")
+    refused(np.zeros((9, 136)), r"must have a shape of .*\(T, 263\) hml263.*got \(9, 136\)")
+    refused(np.zeros((9, 135)), "a width of 135 is shared by motion135, babel135; it must be said which")
     refused(np.zeros((9, 263)), r"joints must have shape \(T, 22, 3\); got \(9, 263\)", representation="joints")
     refused(np.zeros((0, 263)), "at least 1 frame")
     refused(np.full((2, 263), np.nan), "finite.*frame 0")

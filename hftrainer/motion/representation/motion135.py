@@ -164,6 +164,24 @@ def body_offsets(rest: Any = None) -> np.ndarray:
     return array
 
 
+def pelvis_place(pelvis_offset: Any = None) -> np.ndarray:
+    """``(3,)`` where the pelvis rests in the body's own axes: pelvis minus translation, metres.
+
+    Args:
+        pelvis_offset: the place; ``None`` for the neutral SMPL body's, zeros where the translation is the pelvis.
+
+    Raises:
+        ValueError: another shape.
+
+    >>> bool((pelvis_place() == SMPL22.rest[0]).all()), pelvis_place([0, 0, 0]).tolist()
+    (True, [0.0, 0.0, 0.0])
+    """
+    array = np.asarray(body_offsets()[0] if pelvis_offset is None else pelvis_offset, dtype=np.float64)
+    if array.shape != (3,):
+        raise ValueError(f"pelvis_offset must have shape (3,); got {array.shape}.")
+    return array
+
+
 # ---------------------------------------------------------------------------------------------- the numbers
 
 

@@ -99,6 +99,21 @@ def _hml_blocks(joints: int, length: str) -> tuple[Channel, ...]:
     )
 
 
+_SIX = "rot6d_{}"  # a 6D block's unit says its layout
+
+
+def _body(layout: str, first: str) -> tuple[str, int, str, str]:
+    """The turns of the 21 joints below the pelvis, or of all 22 with ``first`` saying what the root's is."""
+    unit = _SIX.format(layout)
+    return ("rotations", 132, unit, f"parent; root: {first}") if first else ("rotations", 126, unit, "parent")
+
+
+_MOTION135 = (
+    ("translation", 3, "m, pelvis minus its place in the rest pose", "world, +Y up"),
+    _body("interleaved", "world"),
+)
+_CONTACTS = ("contacts", 4, "0 or 1: left ankle, left toe, right ankle, right toe", "none")
+
 REPRESENTATIONS: dict[str, Representation] = {
     r.name: r
     for r in (
@@ -110,6 +125,66 @@ REPRESENTATIONS: dict[str, Representation] = {
         Representation("joints_kit", (21, 3), 12.5, "kit21", _blocks(("position", 63, "mm", "world, +Y up"))),
         Representation(
             "kit251", (251,), 12.5, "kit21", _hml_blocks(21, "mm"), "columns", ("251", "kit", "kit-ml", "kit_251")
+        ),
+        Representation(
+            "motion135", (135,), 30.0, "smpl22", _blocks(*_MOTION135), "interleaved",
+            ("135", "motion_135", "motion-135", "smpl22_135", "smpl135", "hymotion_m2m"),
+        ),
+        Representation(
+            "motion272", (272,), 30.0, "smpl22",
+            _blocks(
+                ("root_velocity", 2, "m/frame, x and z", "heading of the earlier frame"),
+                ("heading_step", 6, _SIX.format("rows"), "turns the earlier heading frame into this one"),
+                ("position", 66, "m", "heading, root x and z removed, y absolute"),
+                ("velocity", 66, "m/frame, from the earlier frame's position", "heading, root removed"),
+                _body("rows", "heading"),
+            ),
+            "rows",
+            (
+                "272", "motion_272", "ms272", "h3d272", "humanml3d_272", "motionstreamer272", "motionstreamer_272",
+                "motionstreamer-272", "gotozero_272",
+            ),
+        ),
+        Representation(
+            "interhuman262", (262,), 30.0, "smpl22",
+            _blocks(
+                ("position", 66, "m", "the pair's, +Y up, first person at the origin facing +Z"),
+                ("velocity", 66, "m/frame, to the later frame's position", "the pair's"),
+                _body("interleaved", ""),
+                _CONTACTS,
+            ),
+            "interleaved",
+            ("262", "interhuman_262", "interhuman-262", "interhuman", "ih262", "intergen262", "interhuman_native_262"),
+        ),
+        Representation(
+            "dart276", (276,), 20.0, "smpl22",
+            _blocks(
+                _body("interleaved", ""),
+                ("position", 66, "m", "world, +Z up"),
+                ("velocity", 66, "m/frame, to the later frame's position", "world, +Z up"),
+                ("root_rotation", 6, _SIX.format("interleaved"), "world, +Z up"),
+                ("root_turn", 6, _SIX.format("interleaved"), "turns this frame's root into the later one's"),
+                ("translation", 3, "m, pelvis minus its place in the rest pose", "world, +Z up"),
+                ("step", 3, "m/frame, to the later frame's translation", "world, +Z up"),
+            ),
+            "interleaved",
+            ("276", "dart", "dart_276", "dart-276", "dartcontrol"),
+        ),
+        Representation(
+            "babel135", (135,), 30.0, "smpl22",
+            _blocks(
+                ("height", 1, "m, z of the translation", "world, +Z up"),
+                ("step", 2, "m/frame, x and y from the earlier frame's translation", "world, +Z up"),
+                _body("rows", "world, +Z up"),
+            ),
+            "rows",
+            ("babel", "babel_135", "babel-135", "flowmdm", "flowmdm_135"),
+        ),
+        Representation(
+            "hymotion201", (201,), 30.0, "smpl22",
+            _blocks(*_MOTION135, ("position", 66, "m", "world, pelvis at 0")),
+            "interleaved",
+            ("201", "hymotion", "hymotion_201", "hymotion-201", "hy-motion-201", "motion_201", "hymotion_t2m"),
         ),
     )
 }
