@@ -65,6 +65,7 @@ def complete(
     after: np.ndarray | None = None,
     place: Place | None = None,
     representation: str = "hml263",
+    columns: np.ndarray | None = None,
 ) -> np.ndarray:
     """Kept frames, made frames between or behind them, and their seams.
 
@@ -74,43 +75,48 @@ def complete(
     frames are then measured from what came of it.
 
     Args:
-        head: ``(H, D)`` kept physical features, H at least 1.
+        head: ``(H, D)`` kept physical features; none where there is a tail, or where columns are kept.
         made: ``(G, D)`` features that follow them, G at least 1.
         tail: ``(N, D)`` kept features behind the made ones.
         before: ``(D,)`` the model's picture of the last frame of ``head``.
         after: ``(D,)`` its picture of the first frame of ``tail``.
         place: where ``tail`` begins, in the world of ``head``; ``None`` lets the path go on as made.
         representation: ``"hml263"`` or ``"kit251"``.
+        columns: ``(D,)`` bool, which columns of ``made`` are made; the others are kept as they stand in it. By default
+            all are made.
 
     Returns:
-        ``(H + G + N, D)`` float32; the rows of ``head`` and ``tail`` are the same bits.
+        ``(H + G + N, D)`` float32; the rows of ``head`` and ``tail``, and kept columns, are the same bits.
 
     Raises:
-        ValueError: no head or no made frames, or a place without a tail.
+        ValueError: nothing is kept or nothing is made, or a place without a tail.
 
     >>> still = np.zeros((4, 263)); still[:, 3] = 0.9
     >>> whole = complete(still, still, still, place=Place(0.0, 0.5, 0.0))
     >>> whole.shape, round(place_of(whole, 8).z, 4)
     ((12, 263), 0.5)
     """
-    if not len(head) or not len(made):
+    bare = tail is None and columns is None
+    if (bare and not len(head)) or not len(made):
         raise ValueError(f"head and made must have at least 1 frame each; got {len(head)} and {len(made)}.")
     if place is not None and tail is None:
         raise ValueError("place must be left out where nothing follows; got one without a tail. Leave it out.")
     spec = get_spec(representation)
     rows = made.astype(np.float64)
-    poses = slice(0, spec.width - 4)  # all but contacts
+    changes = np.ones(spec.width, dtype=bool) if columns is None else columns.astype(bool)
+    poses = changes.copy()
+    poses[spec.width - 4 :] = False  # contacts
     count = min(BLEND, len(rows))
     fade = np.cos(np.pi / 2 * np.arange(1, count + 1) / (count + 1)) ** 2
     if before is not None:
-        rows[:count, poses] += fade[:, None] * (head[-1].astype(np.float64) - before)[poses]
+        rows[:count] += fade[:, None] * np.where(poses, head[-1].astype(np.float64) - before, 0)
     if after is not None and tail is not None:
-        rows[len(rows) - count :, poses] += fade[::-1, None] * (tail[0].astype(np.float64) - after)[poses]
-    if place is not None:
+        rows[len(rows) - count :] += fade[::-1, None] * np.where(poses, tail[0].astype(np.float64) - after, 0)
+    if place is not None and changes[:3].all():
         _land(head, rows, place, spec)
     parts = [head, rows, tail] if tail is not None else [head, rows]
     whole = np.concatenate(parts).astype(np.float32)
-    _measure(whole, len(head), len(head) + len(rows), spec)
+    _measure(whole, len(head), len(head) + len(rows), spec, changes)
     return whole
 
 
@@ -129,8 +135,8 @@ def _land(head: np.ndarray, rows: np.ndarray, place: Place, spec: Representation
     rows[:, 2] += weights * (cosine * error_z - sine * error_x)
 
 
-def _measure(whole: np.ndarray, start: int, end: int, spec: Representation) -> None:
-    """Write joint velocities and foot contacts of the rows ``start`` to ``end`` as their joints move."""
+def _measure(whole: np.ndarray, start: int, end: int, spec: Representation, columns: np.ndarray) -> None:
+    """Write the joint velocities and foot contacts of some rows as their joints move, in ``columns`` alone."""
     end = min(end, len(whole) - 1)  # nothing follows the last frame
     if end <= start:
         return
@@ -142,6 +148,7 @@ def _measure(whole: np.ndarray, start: int, end: int, spec: Representation) -> N
     turned = step.copy()
     turned[..., 0] = np.cos(heading) * step[..., 0] + np.sin(heading) * step[..., 2]
     turned[..., 2] = np.cos(heading) * step[..., 2] - np.sin(heading) * step[..., 0]
-    where = spec.channel("velocity").slice
-    whole[start:end, where] = turned.reshape(end - start, -1)
-    whole[start:end, -4:] = foot_contacts(joints, skeleton=skeleton)[start:end]
+    found = whole[start:end].copy()
+    found[:, spec.channel("velocity").slice] = turned.reshape(end - start, -1)
+    found[:, -4:] = foot_contacts(joints, skeleton=skeleton)[start:end]
+    whole[start:end] = np.where(columns, found, whole[start:end])

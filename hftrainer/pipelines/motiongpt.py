@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hftrainer.errors import GenerationError
 from hftrainer.models.motion.motiongpt.answers import parse_caption
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
-from hftrainer.models.text import UNKNOWN, foreign_letters, unknown_words
+from hftrainer.models.text import UNKNOWN, unknown_words
 from hftrainer.motion.clip import Motion
-from hftrainer.motion.edit import resample
-from hftrainer.motion.representation.convert import convert
 from hftrainer.pipelines.decoding import Draws, Request
 from hftrainer.pipelines.gaps import Gap, GapFiller, hole_of, rest_of
 from hftrainer.pipelines.joining import Place
+from hftrainer.pipelines.requests import check_lengths, each, features, find_device, wrong_sentences
 from hftrainer.pipelines.speech import MOST_OFFICIAL_TEXT, MOST_TEXT, PLACEHOLDER, Speech, draws_of
 
 
@@ -40,6 +38,14 @@ class MotionGPTPipeline:
     >>> motion
     Motion(hml263, 80 frames, 20 fps)
     """
+
+    #: What the verbs of the command line may set beside what they all have.
+    settings = {
+        "generate": ("guidance", "temperature", "prompt_mode"),
+        "caption": (),
+        "predict": (),
+        "inbetween": (),
+    }
 
     def __init__(self, bundle: MotionGPTBundle) -> None:
         self.bundle = bundle
@@ -61,12 +67,7 @@ class MotionGPTPipeline:
             ArtifactError: the model cannot be found or its files do not fit.
             ValueError: the device is not there.
         """
-        try:
-            place = torch.device(device)
-        except RuntimeError as error:
-            raise ValueError(f"device must be cpu, cuda or mps; got {device!r}.") from error
-        if place.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device cuda must have a CUDA GPU; this machine shows none. Use --device cpu.")
+        place = find_device(device)
         return cls(MotionGPTBundle.from_pretrained(name, **(bundle_kwargs or {})).to(place))
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -77,6 +78,11 @@ class MotionGPTPipeline:
     def frame_range(self) -> tuple[int, int]:
         """Fewest and most frames that may be asked for."""
         return self.bundle.frame_range
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of what it makes."""
+        return self.bundle.statistics.spec.fps
 
     def infer_t2m(
         self,
@@ -329,7 +335,7 @@ class MotionGPTPipeline:
             One float32 ``(T, 263)`` array a motion.
         """
         clips = [self.features(m) for m in motions]
-        frames, said = _each(lengths, len(clips), "lengths"), _each(captions, len(clips), "captions")
+        frames, said = each(lengths, len(clips), "lengths"), each(captions, len(clips), "captions")
         if given := [caption for caption in said if caption is not None]:
             self.check(given)
         gaps = [rest_of(c, keep, keep_seconds, n, s) for c, n, s in zip(clips, frames, said, strict=True)]
@@ -422,12 +428,7 @@ class MotionGPTPipeline:
             NoRouteError: there is no such road.
             ValueError: an array of another shape, or a clip that cannot be encoded.
         """
-        spec = self.bundle.statistics.spec
-        if not isinstance(motion, Motion):
-            return Motion(motion, spec, spec.fps)
-        if motion.representation.name == spec.name:
-            return motion
-        return convert(resample(motion, spec.fps), spec)
+        return features(motion, self.bundle.statistics.spec)
 
     def check(self, prompts: Sequence[str | None], plain: bool = True) -> list[dict[str, Any]]:
         """Refuse what the model cannot read, before any work is done.
@@ -443,35 +444,25 @@ class MotionGPTPipeline:
             TypeError: one string instead of a list.
             ValueError: a prompt is empty, not English, or has no word that the model knows; all such prompts are named.
         """
-        if isinstance(prompts, str):
-            raise TypeError(f"prompts must be a list of sentences; got one string. Use [{prompts!r}].")
-        if not prompts:
-            raise ValueError("prompts must hold at least one sentence; got none.")
-        problems: list[str] = []
+        problems = wrong_sentences(prompts)
         notes: list[dict[str, Any]] = []
         for i, prompt in enumerate(prompts):
             notes.append({"prompt": prompt})
-            if prompt is None:
+            if prompt is None or i in problems:
                 continue
             words = self.bundle.text.encode(prompt, add_special_tokens=False).ids
-            if not prompt.strip():
-                problems.append(f"prompt {i} must be a sentence; got an empty one.")
-            elif letters := foreign_letters(prompt):
-                problems.append(
-                    f"prompt {i} must be English; got {prompt!r}, whose letters {letters!r} it cannot read."
-                )
-            elif not any(w != UNKNOWN for w in words):
-                problems.append(
+            if not any(w != UNKNOWN for w in words):
+                problems[i] = (
                     f"prompt {i} must hold words that the model knows; got {prompt!r}. Say it in plain English."
                 )
             elif plain and any(w >= self.bundle.language_model.config.first_motion for w in words):
-                problems.append(f"prompt {i} must be plain text; got motion tokens in {prompt!r}.")
+                problems[i] = f"prompt {i} must be plain text; got motion tokens in {prompt!r}."
             elif plain and PLACEHOLDER.search(prompt):
-                problems.append(f"prompt {i} must be plain text; got a placeholder in {prompt!r}.")
+                problems[i] = f"prompt {i} must be plain text; got a placeholder in {prompt!r}."
             if unknown := unknown_words(self.bundle.text, prompt):
                 notes[-1]["unknown_words"] = unknown
         if problems:
-            raise ValueError(" ".join(problems))
+            raise ValueError(" ".join(problems[i] for i in sorted(problems)))
         return notes
 
     def _sampling(self, **asked: Any) -> Sampling:
@@ -482,30 +473,10 @@ class MotionGPTPipeline:
         """Frames of each motion, or ``None``."""
         if frames is None:
             return [None] * count
-        if len(frames) != count:
-            raise ValueError(f"lengths must be one a prompt, {count}; got {len(frames)}.")
-        low, high = self.frame_range
-        fps, problems = self.bundle.statistics.spec.fps, []
-        for i, n in enumerate(frames):
-            if not low <= n <= high:
-                problems.append(
-                    f"prompt {i}: the model makes {low} to {high} frames ({low / fps:g} to {high / fps:g} s); got {n}. "
-                    f"Nearest: {low if n < low else high}."
-                )
-        if problems:
-            raise ValueError(" ".join(problems))
-        return [int(n) for n in frames]
+        return list(check_lengths(count, frames, self.frame_range, self.bundle.statistics.spec.fps))
 
 
 def _motion_or_raise(motion: Motion | GenerationError) -> Motion:
     if isinstance(motion, GenerationError):
         raise motion
     return motion
-
-
-def _each(values: Sequence[Any] | None, count: int, name: str) -> Sequence[Any]:
-    if values is None:
-        return [None] * count
-    if len(values) != count:
-        raise ValueError(f"{name} must be one a motion, {count}; got {len(values)}.")
-    return values

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hftrainer.motion.representation.specs import get_spec
-from hftrainer.motion.skeleton import KIT21, SMPL22
+from hftrainer.motion.skeleton import SKELETONS, SMPL22, Skeleton
 
 #: Joints whose features the authors' ``upper_body`` keeps: pelvis, legs, feet.
 LOWER_BODY = tuple(
@@ -21,6 +21,95 @@ LOWER_BODY = tuple(
                  "left_foot", "right_foot")
 )  # fmt: skip
 UPPER_BODY = tuple(sorted(set(range(22)) - set(LOWER_BODY)))
+
+_LEG = ("hip", "knee", "ankle", "foot", "toe")
+_ARM = ("collar", "shoulder", "elbow", "wrist")
+_HEAD = ("neck", "head")
+
+
+def body_parts(representation: str = "hml263") -> dict[str, tuple[int, ...]]:
+    """Joints of the parts of a body that have names.
+
+    The root belongs to none of them, so that changing a part leaves the path as it is and everything else where it was
+    in the world; ``root`` alone is the path itself. ``upper`` and ``lower`` are short for ``upper_body`` and
+    ``lower_body``.
+
+    Args:
+        representation: ``hml263`` or ``kit251``.
+
+    >>> body_parts()["left_arm"], body_parts()["upper_body"] == UPPER_BODY
+    ((13, 16, 18, 20), True)
+    """
+    names = _skeleton(representation).joints
+
+    def joints(endings: Collection[str], side: str = "") -> tuple[int, ...]:
+        return tuple(i for i, name in enumerate(names) if name.startswith(side) and name.split("_")[-1] in endings)
+
+    arms, legs, head = joints(_ARM), joints(_LEG), joints(_HEAD)
+    upper = tuple(i for i in range(1, len(names)) if i not in legs)
+    return {
+        "upper_body": upper, "upper": upper, "lower_body": legs, "lower": legs,
+        "arms": arms, "left_arm": joints(_ARM, "left_"), "right_arm": joints(_ARM, "right_"),
+        "legs": legs, "left_leg": joints(_LEG, "left_"), "right_leg": joints(_LEG, "right_"),
+        "torso": tuple(i for i in upper if i not in (*arms, *head)), "head": head, "root": (0,),
+    }  # fmt: skip
+
+
+def joints_of(part: str | Collection[str | int], representation: str = "hml263") -> tuple[int, ...]:
+    """The joints that somebody means.
+
+    Args:
+        part: names of parts (``body_parts``) or joints, or joint numbers; in one string, with commas between them, or
+            one by one. A name that is a part and a joint, as ``head``, is the part.
+        representation: ``hml263`` or ``kit251``.
+
+    Raises:
+        ValueError: nothing, or something that the body does not have.
+
+    >>> joints_of("left_arm, head"), joints_of(["pelvis", 3])
+    ((12, 13, 15, 16, 18, 20), (0, 3))
+    """
+    parts, names = body_parts(representation), _skeleton(representation).joints
+    words: list[str | int] = [word.strip() for word in part.split(",")] if isinstance(part, str) else list(part)
+    found: set[int] = set()
+    for word in words:
+        number = int(word) if isinstance(word, int) or word.isdecimal() else None
+        if number is not None and 0 <= number < len(names):
+            found.add(number)
+        elif word in parts:
+            found.update(parts[str(word)])
+        elif word in names:
+            found.add(names.index(str(word)))
+        else:
+            raise ValueError(
+                f"a part must be one of {', '.join(parts)}, or joints, 0 to {len(names) - 1}: {', '.join(names)}; "
+                f"got {word!r}."
+            )
+    if not found:
+        raise ValueError("a part must name at least one joint; got none.")
+    return tuple(sorted(found))
+
+
+def made_features(part: str | Collection[str | int] | None, representation: str = "hml263") -> Tensor:
+    """Which features of a frame are made anew where a part of the body is; the others tell of the other joints.
+
+    Args:
+        part: as of ``joints_of``; ``None`` is the whole body.
+        representation: ``hml263`` or ``kit251``.
+
+    Returns:
+        ``(D,)`` bool.
+
+    >>> int((~made_features("upper_body")).sum()), bool((~made_features("upper") == joint_features(LOWER_BODY)).all())
+    (107, True)
+    """
+    everything = range(len(_skeleton(representation).joints))
+    made = everything if part is None else joints_of(part, representation)
+    return ~joint_features(set(everything) - set(made), representation)
+
+
+def _skeleton(representation: str) -> Skeleton:
+    return SKELETONS[get_spec(representation).skeleton]
 
 
 def joint_features(joints: Collection[int], representation: str = "hml263") -> Tensor:
@@ -41,7 +130,7 @@ def joint_features(joints: Collection[int], representation: str = "hml263") -> T
     107
     """
     spec = get_spec(representation)
-    skeleton = SMPL22 if spec.skeleton == "smpl22" else KIT21
+    skeleton = _skeleton(representation)
     wrong = sorted(set(joints) - set(range(len(skeleton.joints))))
     if wrong:
         raise ValueError(f"joints must be 0 to {len(skeleton.joints) - 1}; got {', '.join(map(str, wrong))}.")

@@ -251,6 +251,7 @@ def sample(
     skip: int = 0,
     start: Tensor | None = None,
     watch: Watch | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Motions ``(B, J, F, T)``, normalised.
 
@@ -274,6 +275,7 @@ def sample(
         skip: how many of the noisiest steps are left out; ``start`` is then made noisy to that degree.
         start: ``(B, J, F, T)`` motion to begin from, with or without ``skip``; zeros where ``skip`` is given alone.
         watch: called after each step with how many were taken before and the motion as it is.
+        device: of the motion, where ``network`` is a denoiser; the processor by default.
 
     Raises:
         ValueError: no such sampler, or settings that it does not take.
@@ -285,7 +287,9 @@ def sample(
     tensor([1.])
     """
     _check(schedule, sampler, order, same_noise, skip)
-    device = next(network.parameters()).device if isinstance(network, MDM) else torch.device("cpu")
+    if isinstance(network, MDM):
+        device = next(network.parameters()).device
+    device = device or torch.device("cpu")
     official = isinstance(rng, str | torch.Generator)
     if isinstance(rng, str) and rng != "official":
         raise ValueError(f'rng must be "official", a generator, or one generator per sample; got {rng!r}.')
