@@ -58,6 +58,17 @@ class Clip:
     motion: Motion
     captions: tuple[Caption, ...]
 
+    def parts(self) -> list[tuple[slice, tuple[str, ...]]]:
+        """The stretches of the clip that are described, as frames, and what is said of each; each sentence once."""
+        told: dict[tuple[float, float], list[str]] = {}
+        for caption in self.captions:
+            told.setdefault((0.0, 0.0) if caption.whole else (caption.start, caption.end), []).append(caption.text)
+        fps = self.motion.fps
+        return [
+            (slice(int(start * fps), int(end * fps) if end else None), tuple(dict.fromkeys(texts)))
+            for (start, end), texts in told.items()
+        ]
+
 
 def parse_captions(text: str, name: str = "captions") -> tuple[Caption, ...]:
     """Read a ``texts/ID.txt``: lines of ``caption#tokens#start#end``; ``nan`` times mean the whole clip.

@@ -28,15 +28,17 @@ from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import check_files, load_weights, read_config, read_torch_file, write_json
 from hftrainer.models.clip import MOTION_CONTEXT, ClipText, ClipTextConfig, ClipTokens, ClipTower, build_tokenizer
 from hftrainer.models.distilbert import DistilBert, DistilBertConfig, DistilBertTower
+from hftrainer.models.motion.motiongpt.network import LanguageModelConfig
+from hftrainer.models.motion.motiongpt.tower import CaptionEncoder, CaptionTower
 
 #: Our own layout.
 DESCRIPTION, WEIGHTS, TOKENIZER = "tower.json", "tower.safetensors", "tokenizer.json"
-NAMES = ("clip", "distilbert")
+NAMES = ("clip", "distilbert", "motiongpt")
 #: Where the published towers are found, and which files of theirs are needed.
 PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "distilbert": "distilbert/distilbert-base-uncased"}
 PUBLISHED_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json", "vocab.txt", "merges.txt")
 
-Tower = ClipTower | DistilBertTower
+Tower = ClipTower | DistilBertTower | CaptionTower
 
 #: Names in files of CLIP that the text tower does not need.
 _OPENAI_OTHER: tuple[str, ...] = ("visual.", "logit_scale", "input_resolution", "context_length", "vocab_size")
@@ -315,7 +317,7 @@ def save_tower(tower: Tower, folder: Path) -> None:
         tower.tokenizer.save(str(folder / TOKENIZER))
     state = {}
     for name, value in tower.network.state_dict().items():
-        half = value.half()
+        half = value.half() if value.is_floating_point() else value
         state[name] = (half if torch.equal(half.to(value.dtype), value) else value).cpu().contiguous()
     save_file(state, folder / WEIGHTS)
     write_json(folder / DESCRIPTION, config)
@@ -345,6 +347,10 @@ def read_tower(folder: Path) -> Tower:
             )
         if tokenizer is None:
             raise ArtifactError(f"{folder} must hold {TOKENIZER}; there is none.")
+        if said["tower"] == "motiongpt":
+            captions = CaptionEncoder(read_config(LanguageModelConfig, sizes, where))
+            load_weights(captions, folder / WEIGHTS)
+            return CaptionTower(captions, tokenizer)
         with torch.device("meta"):
             bert = DistilBert(read_config(DistilBertConfig, sizes, where))
         load_weights(bert, folder / WEIGHTS)

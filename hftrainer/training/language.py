@@ -10,10 +10,8 @@ captioned motions joined into one ("... then ..."), words are dropped, actions a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -23,6 +21,7 @@ from torch.nn import functional as F
 from hftrainer.models.motion.motiongpt.network import LanguageModel, MotionTokenizer
 from hftrainer.models.motion.motiongpt.prompts import Rules
 from hftrainer.models.text import END, pad
+from hftrainer.training.drawing import draw_weights, pick, share_of
 from hftrainer.training.mixture import Mixture, instructions_of
 
 #: Prompts ``(B, L)``, answers ``(B, M)``, and whether every answer is motion and nothing else.
@@ -219,13 +218,8 @@ class LanguageTask:
             )  # fmt: skip
 
     def _weights(self, clips: Sequence[TokenClip]) -> np.ndarray:
-        count = Counter(c.action for c in clips)
-        weights = _share(np.array([count[c.action] ** -self.settings.balance for c in clips]))
-        composed = np.array([c.composed for c in clips])
-        if composed.any() and not composed.all():
-            for part, share in ((composed, self.settings.composed), (~composed, 1 - self.settings.composed)):
-                weights[part] *= share / weights[part].sum()
-        return weights
+        actions, composed = [c.action for c in clips], [c.composed for c in clips]
+        return draw_weights(actions, composed, self.settings.balance, self.settings.composed)
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, without end mark."""
@@ -243,12 +237,12 @@ class LanguageTask:
         """One prompt and its answer, as token ids."""
         s = self.settings
         clip = clips[int(rng.choice(len(clips), p=weights))]
-        codes, caption = _pick(rng, clip.codes), _pick(rng, clip.captions)
+        codes, caption = pick(rng, clip.codes), pick(rng, clip.captions)
         if task == "t2m" and rng.random() < s.joined:
             other = clips[int(rng.choice(len(clips), p=weights))]
-            more = _pick(rng, other.codes)
+            more = pick(rng, other.codes)
             if len(codes) + len(more) <= s.max_tokens:
-                codes, caption = codes + more, caption.rstrip(".") + _pick(rng, _JOINTS) + _pick(rng, other.captions)
+                codes, caption = codes + more, caption.rstrip(".") + pick(rng, _JOINTS) + pick(rng, other.captions)
         if len(codes) > s.max_tokens:
             codes = codes[: s.max_tokens]
         if s.trim and len(codes) > 1 and rng.random() < s.trim:
@@ -258,7 +252,7 @@ class LanguageTask:
         n, shown = len(codes), task
         if task == "t2m" and rng.random() < s.lengths:
             shown = "t2m_length"
-        template = _pick(rng, TEMPLATES[s.stage][shown])
+        template = pick(rng, TEMPLATES[s.stage][shown])
         if task == "pred":
             cut = max(1, round(n * float(rng.uniform(0.2, 0.5))))
             return self._fill(template, self.motion(codes[:cut])), [*self.motion(codes[cut:]), END]
@@ -299,7 +293,7 @@ class LanguageTask:
         tasks = [t for t in shares if t != "m2t"]
         chosen = []
         if told < _GROUP:
-            chance = _share(np.array([shares[t] for t in tasks]))
+            chance = share_of(np.array([shares[t] for t in tasks]))
             chosen = [tasks[int(i)] for i in rng.choice(len(tasks), (_GROUP - told) * rows, p=chance)]
         pairs = [self.sample(rng, task, clips, weights) for task in chosen]
         pairs.sort(key=lambda pair: len(pair[1]))
@@ -340,11 +334,3 @@ class LanguageTask:
 
 #: Steps whose samples are drawn together and sorted by length, so that little padding is computed.
 _GROUP = 8
-
-
-def _share(values: np.ndarray) -> np.ndarray:
-    return values / values.sum()
-
-
-def _pick(rng: np.random.Generator, items: Sequence[Any]) -> Any:
-    return items[int(rng.integers(len(items)))]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,14 @@ class Task(Protocol):
 
     def validate(self) -> dict[str, float]:
         """Numbers on held-out data."""
+
+
+@runtime_checkable
+class Following(Protocol):
+    """A task that does something after each step, such as keeping an average; it must live in the network's state."""
+
+    def stepped(self) -> None:
+        """Called after each optimiser step."""
 
 
 class _Loss(nn.Module):
@@ -187,6 +195,8 @@ def fit(
         if schedule.gradient_clip:
             nn.utils.clip_grad_norm_(weights, schedule.gradient_clip)
         optimizer.step()
+        if isinstance(task, Following):
+            task.stepped()
         count, done = count + 1, step + 1
         if _due(done, schedule.log_every, schedule.steps):
             seconds = round(before + time.monotonic() - started, 1)

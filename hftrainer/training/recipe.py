@@ -20,6 +20,7 @@ from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import read_config, write_json
 from hftrainer.motion.files.atomic import written_whole
 from hftrainer.training.loop import Schedule
+from hftrainer.training.mdm import train_mdm
 from hftrainer.training.motiongpt import train_language, train_tokenizer
 from hftrainer.training.processes import processes
 from hftrainer.training.run import Run
@@ -32,6 +33,7 @@ _COMMON = (
 KINDS: dict[str, tuple[tuple[str, ...], Callable[[Run], None]]] = {
     "motiongpt-tokenizer": ((), train_tokenizer),
     "motiongpt-language": (("tokenizer", "tokens", "words", "text", "t5", "lora"), train_language),
+    "mdm": (("text_tower",), train_mdm),
 }
 
 

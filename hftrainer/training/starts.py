@@ -68,22 +68,17 @@ def token_clips(
     Raises:
         ArtifactError: a token file that is not ``(rows, L)`` of codes.
     """
-    fps, per, rows = statistics.spec.fps, network.config.frames_per_token, []
+    per, rows = network.config.frames_per_token, []
     for clip in clips:
         if not clip.captions or (tokens and not (Path(tokens) / f"{clip.id}.npy").is_file()):
             continue
         stored = read_tokens(Path(tokens) / f"{clip.id}.npy", network.config.codes) if tokens else None
-        spans: dict[tuple[float, float], list[str]] = {}
-        for caption in clip.captions:
-            spans.setdefault((0.0, 0.0) if caption.whole else (caption.start, caption.end), []).append(caption.text)
-        for (start, end), texts in spans.items():
+        for frames, captions in clip.parts():
             if stored is not None:
-                part = slice(int(start * fps / per), int(end * fps / per) if end else None)
+                part = slice(frames.start // per, frames.stop and frames.stop // per)
                 codes = tuple(row[part] for row in stored if row[part])
             else:
-                frames = slice(int(start * fps), int(end * fps) if end else None)
                 codes = spellings(network, statistics.normalize(clip.motion)[frames])
-            captions = tuple(dict.fromkeys(texts))
             if codes:
                 rows.append(TokenClip(codes, captions, captions[0], clip.id in composed))
     return rows

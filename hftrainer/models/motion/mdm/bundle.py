@@ -244,12 +244,15 @@ class MDMBundle:
             about=files.about,
         )
 
-    def save_pretrained(self, folder: str | Path, *, text: bool = True) -> None:
+    def save_pretrained(
+        self, folder: str | Path, *, text: bool = True, dtype: torch.dtype | None = None
+    ) -> None:
         """Write the artifact from memory; written beside and renamed, so that no half folder is ever seen.
 
         Args:
             folder: takes the place of what was there.
             text: put the text tower inside too, where the bundle has one.
+            dtype: number type of the denoiser on disk; its own by default.
         """
         dataset = next((name for name, known in REPRESENTATIONS.items() if known == self.representation), "humanml")
         said = official.arguments_from_config(self.config, dataset)
@@ -258,7 +261,7 @@ class MDMBundle:
         tower = self.text if text else None
         with written_folder(folder) as out:
             state = official.to_theirs(self.network.state_dict(), self.config)
-            save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, out / WEIGHTS)
+            save_file({k: v.detach().to(dtype or v.dtype).cpu().contiguous() for k, v in state.items()}, out / WEIGHTS)
             self.statistics.save(out)
             if tower is not None:
                 save_tower(tower, out / TEXT)

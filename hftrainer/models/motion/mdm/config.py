@@ -42,6 +42,8 @@ class MDMConfig:
         noise_schedule: ``cosine`` or ``linear``.
         steps: diffusion steps.
         small_sigma: the sampler's variance is that of the posterior; otherwise beta.
+        patch: frames that are one place of the sequence; 1 with the authors. More make a small network quick: attention
+            and layers see that many times fewer places. Padded frames fill the last one up.
         recur_over_batch: the authors' ``gru`` runs from sample to sample instead of from frame to frame, so that its
             result depends on the company; only for reproducing it.
 
@@ -81,6 +83,7 @@ class MDMConfig:
     noise_schedule: str = "cosine"
     steps: int = 1000
     small_sigma: bool = True
+    patch: int = 1
     recur_over_batch: bool = False
 
     def __post_init__(self) -> None:
@@ -94,7 +97,7 @@ class MDMConfig:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}; got {getattr(self, name)!r}.")
         for name in ("joints", "features", "width", "layers", "heads", "feed_forward", "text_width", "actions",
-                     "positions", "target_layers", "steps"):  # fmt: skip
+                     "positions", "target_layers", "steps", "patch"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
         for name in ("context_frames", "predicted_frames"):
@@ -103,6 +106,11 @@ class MDMConfig:
         for name in ("dropout", "condition_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be 0 to 1; got {getattr(self, name)}.")
+        if self.patch > 1 and (self.architecture == "gru" or self.first_frame or self.completes):
+            raise ValueError(
+                f"patch must be 1 for gru, for a first frame of its own, and for a network that continues; "
+                f"got {self.patch}."
+            )
         if self.width % 2 or self.width % self.heads:
             raise ValueError(f"width must be even and a multiple of {self.heads} heads; got {self.width}.")
         if self.steps > self.positions:

@@ -27,12 +27,13 @@ _GOALS = {**{name: SMPL22.joints.index(name) for name in GOAL_JOINTS}, "traj": 0
 _STANDING = 0.01
 
 
-def masked_square(a: Tensor, b: Tensor, frames: Tensor) -> Tensor:
+def masked_square(a: Tensor, b: Tensor, frames: Tensor, rows: Tensor | None = None) -> Tensor:
     """Mean squared difference over real frames.
 
     Args:
         a, b: ``(B, J, F, T)``.
         frames: ``(B, T)`` bool, True where a frame is real.
+        rows: ``(J,)``, how much each row counts; by default each counts 1.
 
     Returns:
         ``(B,)``.
@@ -41,7 +42,10 @@ def masked_square(a: Tensor, b: Tensor, frames: Tensor) -> Tensor:
     tensor([1.])
     """
     real = frames[:, None, None].to(a.dtype)
-    total = ((a - b) ** 2 * real).flatten(1).sum(1)
+    square = (a - b) ** 2 * real
+    if rows is not None:
+        square = square * rows[:, None, None]
+    total = square.flatten(1).sum(1)
     return total / (real.flatten(1).sum(1) * (a.shape[1] * a.shape[2]) + 1e-8)
 
 
@@ -50,12 +54,13 @@ def speed(x: Tensor) -> Tensor:
     return x[..., 1:] - x[..., :-1]
 
 
-def speed_loss(clean: Tensor, found: Tensor, frames: Tensor) -> Tensor:
+def speed_loss(clean: Tensor, found: Tensor, frames: Tensor, rows: Tensor | None = None) -> Tensor:
     """Mean squared difference of speeds, ``(B,)``; the last row is left out, as the authors do.
 
     That row is the way through space where frames are rotations, and one foot's contact in hml263.
     """
-    return masked_square(speed(clean[:, :-1]), speed(found[:, :-1]), frames[:, 1:])
+    rows = rows if rows is None else rows[:-1]
+    return masked_square(speed(clean[:, :-1]), speed(found[:, :-1]), frames[:, 1:], rows)
 
 
 def standing_loss(clean: Tensor, found: Tensor, frames: Tensor, feet: Sequence[int] = SMPL22.feet) -> Tensor:
@@ -206,6 +211,7 @@ def training_losses(
     *,
     weights: LossWeights | None = None,
     to_joints: ToJoints | None = None,
+    rows: Tensor | None = None,
 ) -> Mapping[str, Tensor]:
     """The parts of the loss of a batch, and their weighted sum.
 
@@ -216,6 +222,7 @@ def training_losses(
         condition: with ``frames``.
         weights: parts of weight 0 are not worked out.
         to_joints: ``(B, J, F, T)`` normalised -> ``(B, T, N, 3)`` metres; needed for joints, standing and goals.
+        rows: ``(J,)``, how much each row counts in ``motion`` and ``speed``; the authors' count alike.
 
     Returns:
         ``(B,)`` each: ``motion``, those of ``speed``, ``joints``, ``standing``, ``goals`` that count, and ``loss``.
@@ -232,9 +239,9 @@ def training_losses(
         raise ValueError(f"to_joints must be given for {', '.join(needed)}; got none.")
     steps = torch.from_numpy(schedule.steps).to(index.device)
     found = network(schedule.add_noise(clean, index, noise), steps[index], condition)
-    parts = {"motion": masked_square(clean, found, frames)}
+    parts = {"motion": masked_square(clean, found, frames, rows)}
     if weights.speed:
-        parts["speed"] = speed_loss(clean, found, frames)
+        parts["speed"] = speed_loss(clean, found, frames, rows)
     if needed and to_joints is not None:
         parts |= _joint_parts(network, to_joints, clean, found, condition, frames, weights)
     parts["loss"] = parts["motion"] + sum(

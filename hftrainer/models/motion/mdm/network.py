@@ -214,7 +214,7 @@ class MDM(nn.Module):
     def __init__(self, config: MDMConfig) -> None:
         super().__init__()
         self.config = config
-        width, size = config.width, config.joints * config.features
+        width, size = config.width, config.joints * config.features * config.patch
         told = size + width if config.architecture == "gru" else size
         self.enter = nn.Linear(told, width)
         self.enter_rest = nn.Linear(told, width) if config.first_frame else None
@@ -261,7 +261,7 @@ class MDM(nn.Module):
             done = self._recur(sequence)
         else:
             done = self._attend(sequence, told, time, condition, context, batch)
-        return self.write_motion(done[context:])
+        return self.write_motion(done[context:], frames)
 
     def embed_time(self, t: Tensor, condition: Condition) -> Tensor:
         """``(1, B, D)``: the step, and the target where there is one, so that guidance does not take it away."""
@@ -293,23 +293,31 @@ class MDM(nn.Module):
         return _cover(x, hidden, 1)
 
     def read_motion(self, x: Tensor, told: Tensor) -> Tensor:
-        """``(B, J, F, T)`` -> ``(T, B, D)``; the input must stay the view that it is for the authors' low bits."""
+        """``(B, J, F, T)`` -> ``(T, B, D)``, or ``(T / patch, B, D)``; see the module on the order in memory."""
         if self.config.architecture == "gru":
             rows = told.permute(1, 2, 0).expand(-1, -1, x.shape[3])
             flat = torch.cat((x.flatten(1, 2), rows.expand(len(x), -1, -1)), dim=1).permute(2, 0, 1)
+        elif self.config.patch > 1:
+            patch = self.config.patch
+            whole = F.pad(x, (0, -x.shape[3] % patch)).unflatten(3, (-1, patch))
+            flat = whole.permute(3, 0, 4, 1, 2).flatten(2)
         else:
             flat = x.permute(3, 0, 1, 2).flatten(2)
         if self.enter_rest is None:
             return self.enter(flat)
         return torch.cat((self.enter(flat[:1]), self.enter_rest(flat[1:])))
 
-    def write_motion(self, sequence: Tensor) -> Tensor:
-        """``(T, B, D)`` -> ``(B, J, F, T)``, a view."""
+    def write_motion(self, sequence: Tensor, frames: int) -> Tensor:
+        """``(T, B, D)`` -> ``(B, J, F, T)``, a view; or ``(T / patch, B, D)`` -> as many frames as there were."""
         if self.leave_rest is None:
             flat = self.leave(sequence)
         else:
             flat = torch.cat((self.leave(sequence[:1]), self.leave_rest(sequence[1:])))
-        return flat.unflatten(-1, (self.config.joints, self.config.features)).permute(1, 2, 3, 0)
+        config = self.config
+        if config.patch > 1:
+            whole = flat.unflatten(-1, (config.patch, config.joints, config.features)).permute(1, 3, 4, 0, 2)
+            return whole.flatten(3)[..., :frames]
+        return flat.unflatten(-1, (config.joints, config.features)).permute(1, 2, 3, 0)
 
     def _recur(self, sequence: Tensor) -> Tensor:
         if self.config.recur_over_batch:
@@ -336,6 +344,9 @@ class MDM(nn.Module):
     def _frames_bias(self, frames: Tensor | None, before: int, like: Tensor) -> Tensor | None:
         if not self.config.mask_frames or frames is None or frames.shape[-1] == 1:
             return None
+        patch = self.config.patch
+        if patch > 1:
+            frames = F.pad(frames, (0, -frames.shape[1] % patch)).unflatten(1, (-1, patch)).any(-1)
         if before + frames.shape[1] != len(like):
             raise ValueError(f"frames must say {len(like) - before} frames; got {frames.shape[1]}.")
         real = torch.ones(len(frames), before, dtype=torch.bool, device=frames.device)
