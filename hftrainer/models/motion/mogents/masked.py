@@ -1,0 +1,83 @@
+"""The mask transformer: which code each hidden cell of a motion has, given the others and a text.
+
+Legend as in ``transformer.py``; ``K`` codes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from hftrainer.models.motion.mogents.transformer import Context, Transformer, TransformerConfig
+
+
+class MaskedTransformer(Transformer):
+    """``(B, N)`` tokens, of which some are hidden -> ``(B, N, K)`` logits of what is there.
+
+    Attributes:
+        mask: the token of a hidden cell, ``K``.
+        pad: the token of a cell that is not real, ``K + 1``.
+
+    Source:
+        MoMask, section 3.2, for one column; MoGenTS, section 3.3, for several.
+
+    >>> import torch
+    >>> network = MaskedTransformer(TransformerConfig(codes=8, code_width=4, width=16, layers=1, heads=2)).eval()
+    >>> real = torch.ones(2, 5, dtype=torch.bool)
+    >>> network(torch.full((2, 5), network.mask), torch.zeros(2, 512), real).shape
+    torch.Size([2, 5, 8])
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config, 1, config.codes)
+        self.tokens = nn.Embedding(config.codes + 2, config.code_width)
+        self.mask, self.pad = config.codes, config.codes + 1
+        self.begin()
+
+    def forward(self, tokens: Tensor, text: Tensor, real: Tensor) -> Tensor:
+        """See the class; ``text`` ``(B, W)``, ``real`` ``(B, T)`` bool."""
+        return self.logits(self.hidden(tokens, self.context(text, real)))
+
+    def hidden(self, tokens: Tensor, context: Context) -> Tensor:
+        """``(B, N)`` tokens -> ``(B, N, D)``, from which ``logits`` are made of all cells or of some."""
+        config = self.config
+        if config.columns == 1:  # frames first in memory, which is the order in which dropout draws
+            x = self.enter(self.tokens(tokens.T))
+            return self.along_poses(context.text, x, context).transpose(0, 1)
+        columns = config.columns
+        x = self.enter(self.tokens(tokens)).unflatten(1, (-1, columns)).permute(1, 2, 0, 3)  # (T, J, B, D)
+        text = context.text[:, None].expand(-1, columns, -1, -1)
+        body = self.along_cells(text, x, context)
+        if config.joint_attention:
+            body = self.placed(body)
+            attended = self.across_columns(body[1:], context)
+            sample, frame = context.frames
+            body = body[1:].permute(0, 2, 1, 3).index_put((frame, sample), attended).transpose(1, 2)
+        else:
+            body = body[1:]
+        if config.time_attention:
+            body = body + self.along_time(text, body, context)
+        return body.permute(2, 0, 1, 3).flatten(1, 2)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """``(..., D)`` -> ``(..., K)``."""
+        return self.finish(hidden)
+
+
+def token_loss(logits: Tensor, labels: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy over the cells whose label is not ``ignored``, and the share of right first guesses.
+
+    Args:
+        logits: ``(..., C)``.
+        labels: ``(...)`` int64.
+        ignored: label of a cell that does not count.
+
+    >>> import torch
+    >>> loss, right = token_loss(torch.tensor([[9.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 5]), 5)
+    >>> round(float(loss), 3), float(right)
+    (0.0, 1.0)
+    """
+    flat, wanted = logits.flatten(0, -2).float(), labels.flatten()
+    loss = nn.functional.cross_entropy(flat, wanted, ignore_index=ignored)
+    counted = wanted != ignored
+    right = (flat.argmax(1) == wanted) & counted
+    return loss, right.sum() / counted.sum()
