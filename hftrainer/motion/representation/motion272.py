@@ -281,8 +281,7 @@ def motion272_to_hml263(features: Any, *, name: str = "motion") -> np.ndarray:
     Raises:
         ValueError: as ``motion272_to_joints``, or a clip too short to encode.
 
-    >>> body = np.tile(np.cumsum(SMPL22.rest, axis=0), (7, 1, 1))
-    >>> motion272_to_hml263(rotations_to_motion272(np.tile(np.eye(3), (7, 22, 1, 1)), body)).shape
+    >>> motion272_to_hml263(motion135_to_motion272(np.tile([0, 1, 0, *[1, 0, 0, 1, 0, 0] * 22], (7, 1)))).shape
     (4, 263)
     """
     joints = motion272_to_joints(features, name=name)
