@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from hftrainer.motion.representation.hml263 import hml263_to_joints
+from hftrainer.motion.representation.ik import joints_to_rotations
 from hftrainer.motion.rotation import (
     matrix_to_rot6d_interleaved,
     matrix_to_rotvec,
@@ -25,6 +27,7 @@ from hftrainer.motion.rotation import (
     rotvec_to_matrix,
 )
 from hftrainer.motion.skeleton import SMPL22
+from hftrainer.motion.timing import resample_times, sample
 
 JOINTS = len(SMPL22.parents)
 WIDTH = 3 + 6 * JOINTS
@@ -255,6 +258,52 @@ def motion135_to_joints(features: Any, rest: Any = None, *, name: str = "motion"
     rest = body_offsets(rest)
     local, translation = motion135_to_rotations(features, name=name)
     return pose_joints(local, translation + rest[0], rest)
+
+
+def joints_to_motion135(joints: Any, rest: Any = None, *, name: str = "motion") -> np.ndarray:
+    """motion135 whose bones point where the joints of a clip say; see ``ik.joints_to_rotations``.
+
+    Args:
+        joints: ``(T, 22, 3)`` metres, +Y up.
+        rest: ``(22, 3)`` rest offsets of the body; by default the neutral SMPL body's. Where its bones are longer or
+            shorter than the clip's, the joints come out elsewhere, on HumanML3D's own body by about 25 mm.
+        name: what error messages call the clip.
+
+    Returns:
+        ``(T, 135)`` float64; the pelvis stays where it was.
+
+    Raises:
+        ValueError: another shape, or a value that is not finite.
+
+    >>> still = np.tile([0, 1, 0, *[1, 0, 0, 1, 0, 0] * 22], (2, 1))
+    >>> bool(np.allclose(joints_to_motion135(motion135_to_joints(still)), still))
+    True
+    """
+    rest = body_offsets(rest)
+    joints = checked_body(joints, (JOINTS, 3), "joints", name)
+    return rotations_to_motion135(joints_to_rotations(joints, rest), joints[:, 0] - rest[0], name=name)
+
+
+def hml263_to_motion135(features: Any, *, name: str = "motion") -> np.ndarray:
+    """motion135 of hml263 features: its joints at 30 fps, on the floor, then ``joints_to_motion135``.
+
+    Args:
+        features: ``(T, 263)`` physical features at 20 fps.
+        name: what error messages call the clip.
+
+    Returns:
+        ``(T', 135)`` float64 at 30 fps, ``T' = round(1.5 T)``, both ends kept; the lowest joint of hml263 at height 0.
+
+    Raises:
+        ValueError: another shape, or a value that is not finite.
+
+    >>> x = np.zeros((4, 263)); x[:, 4:67] = np.random.default_rng(0).normal(size=(4, 63))
+    >>> hml263_to_motion135(x).shape
+    (6, 135)
+    """
+    joints = hml263_to_joints(checked(features, 263, "hml263", name), name=name)
+    joints = sample(joints, resample_times(len(joints), 20, 30, "grid"))
+    return joints_to_motion135(joints - [0.0, joints[..., 1].min(), 0.0], name=name)
 
 
 def smpl_to_motion135(pose: Any, translation: Any, *, name: str = "motion") -> np.ndarray:
