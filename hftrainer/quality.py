@@ -17,10 +17,12 @@ from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.errors import GenerationError
 from hftrainer.evaluation.behaviour import BEHAVIOURS, score
 from hftrainer.evaluation.rules import RULES
+from hftrainer.models.motion.mdm.editing import joints_of
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.measure import measure
 from hftrainer.motion.representation.hml263 import hml263_to_joints
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
+from hftrainer.pipelines.table import kind_named, open_pipeline
 
 #: The bars of the built-in model: millimetres, shares.
 BARS = {"train": 55.0, "held_out": 90.0, "codes_used": 0.6, "hold": 0.8, "others": 0.3}
@@ -91,7 +93,7 @@ def kept_behaviours(pipe: MotionGPTPipeline, dataset: HumanML3D, every: int = 4)
 
 
 def behaviours(
-    pipe: MotionGPTPipeline, samples: int, seed: int = 0, **sampling: Any
+    pipe: Any, samples: int, seed: int = 0, **sampling: Any
 ) -> tuple[dict[str, Any], dict[str, list[Motion | None]]]:
     """The behaviour table of a pipeline and the motions behind it; a failed generation counts as failed.
 
@@ -116,55 +118,97 @@ def behaviours(
 def model_quality(
     model: str | None = None, data: str = "data/mocap", seeds: int = 5, say: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
-    """Everything that the bars of the built-in model ask for.
+    """Everything that the bars of the built-in models ask for.
 
     Args:
-        model: artifact; ``None`` is the built-in one.
+        model: artifact; ``None`` is the built-in MotionGPT.
         data: dataset folder with train, val and test splits.
         seeds: motions per prompt, seeds 0, 1, …
         say: gets a line of progress.
 
     Returns:
-        JSON values: reconstruction of train, val and test, codes in use, the behaviour table; parts with a bar have
-        ``bar`` and ``holds``.
+        JSON values: the behaviour table; of a model of tokens also reconstruction of train, val and test, and codes in
+        use; of a model that edits also what editing keeps. Parts with a bar have ``bar`` and ``holds``.
     """
-    started = time.monotonic()
-    pipe = MotionGPTPipeline.from_pretrained(model)
+    started, say = time.monotonic(), say or (lambda line: None)
+    pipe = open_pipeline(model, verb="generate")
     dataset = HumanML3D(Path(data))
+    about = pipe.bundle.about
+    report: dict[str, Any] = {
+        "model": about.get("name", kind_named(model).name),
+        "model_hash": pipe.bundle.hash,
+        "dataset": {"name": dataset.name, "hash": dataset.hash},
+    }
+    if hasattr(pipe.bundle, "detokenize"):
+        report |= _tokens(pipe, dataset, say)
+    if hasattr(pipe, "edit"):
+        say("what editing keeps")
+        report["editing"] = kept_by_editing(pipe, dataset)
+    say(f"{len(BEHAVIOURS)} prompts, {seeds} motions each")
+    result, _ = behaviours(pipe, seeds)
+    report["behaviour"] = {
+        "hold_rate": _bar(result["hold"]["rate"], BARS["hold"]),
+        "others_rate": _bar(result["others"]["rate"], BARS["others"], below=True),
+        **result,
+    }
+    return {**report, "seconds": round(time.monotonic() - started, 1)}
+
+
+def _tokens(pipe: Any, dataset: HumanML3D, say: Callable[[str], None]) -> dict[str, Any]:
+    """What a model's motion tokens keep."""
     parts = {}
     for split in ("train", "val", "test"):
-        if say:
-            say(f"reconstructing {split}")
+        say(f"reconstructing {split}")
         parts[split] = reconstruction(pipe, dataset, split)
-    if say:
-        say("what tokens keep of behaviour")
-    kept = kept_behaviours(pipe, dataset)
+    say("what tokens keep of behaviour")
+    config = pipe.bundle.motion_tokenizer.config
     used = set().union(*(set(part.pop("codes")) for part in parts.values()))
     held = [parts["val"], parts["test"]]
     held_out = sum(p["mpjpe_mm"] * p["frames"] for p in held) / sum(p["frames"] for p in held)
-    share = len(used) / pipe.bundle.motion_tokenizer.config.codes
-    if say:
-        say(f"{len(BEHAVIOURS)} prompts, {seeds} motions each")
-    result, _ = behaviours(pipe, seeds)
+    share = len(used) / config.codes
     return {
-        "model": pipe.bundle.about.get("name", "motiongpt"),
-        "model_hash": pipe.bundle.hash,
-        "motion_tokenizer": asdict(pipe.bundle.motion_tokenizer.config),
-        "dataset": {"name": dataset.name, "hash": dataset.hash},
+        "motion_tokenizer": asdict(config),
         "reconstruction": {
             **parts,
             "train_mm": _bar(parts["train"]["mpjpe_mm"], BARS["train"], below=True),
             "held_out_mm": _bar(round(held_out, 2), BARS["held_out"], below=True),
             "codes_used": _bar(round(share, 4), BARS["codes_used"]),
         },
-        "kept": kept,
-        "behaviour": {
-            "hold_rate": _bar(result["hold"]["rate"], BARS["hold"]),
-            "others_rate": _bar(result["others"]["rate"], BARS["others"], below=True),
-            **result,
-        },
-        "seconds": round(time.monotonic() - started, 1),
+        "kept": kept_behaviours(pipe, dataset),
     }
+
+
+def kept_by_editing(pipe: Any, dataset: HumanML3D, clips: int = 6) -> dict[str, Any]:
+    """How far joints that an edit must keep move against the root, and how far the root leaves its path.
+
+    Args:
+        pipe: a pipeline with ``edit`` and ``inbetween``.
+        dataset: whose test clips are edited.
+        clips: how many.
+
+    Returns:
+        JSON values in millimetres: the largest over all clips and frames.
+    """
+    upper = joints_of("upper_body")
+    lower = [joint for joint in range(1, 22) if joint not in upper]
+    low, high = pipe.frame_range
+    names = [n for n in dataset.ids("test") if low <= len(dataset.clip(n).motion) <= high][:clips]
+    moved: dict[str, list[float]] = {"part": [], "root": [], "ends": []}
+    for name in names:
+        clip = dataset.clip(name).motion
+        before = hml263_to_joints(clip.data)
+        after = hml263_to_joints(pipe.edit(clip, "a person raises both arms", part="upper_body").data)
+        aligned = [x[:, lower] - x[:, :1] for x in (before, after)]
+        moved["part"].append(np.abs(aligned[0] - aligned[1]).max())
+        moved["root"].append(np.abs(before[:, 0] - after[:, 0]).max())
+        quarter = len(clip) // 4
+        filled = hml263_to_joints(pipe.inbetween(clip).data)
+        ends = np.r_[0:quarter, len(clip) - quarter : len(clip)]
+        moved["ends"].append(np.abs(before[ends] - filled[ends]).max())
+    worst = {key: round(1000 * float(max(values)), 3) for key, values in moved.items()}
+    return {"clips": len(names), "lower_body_mm": _bar(worst["part"], 0.1, below=True),
+            "root_mm": _bar(worst["root"], 0.1, below=True),
+            "ends_mm": _bar(worst["ends"], 10.0, below=True)}  # fmt: skip
 
 
 def _bar(value: float, bar: float, below: bool = False) -> dict[str, Any]:

@@ -4,6 +4,10 @@
     hftrainer bench quality -o results/motiongpt-mini-quality.json
     python tools/built_in.py --card results/motiongpt-mini-quality.json
 
+    python tools/built_in.py runs/mdm-mini/artifact
+    hftrainer bench quality --model mdm-mini -o results/mdm-mini-quality.json
+    python tools/built_in.py --card results/mdm-mini-quality.json
+
 The second call of this tool writes the card, and the behaviour table beside the JSON, from the numbers of the bench;
 weights are not touched by it.
 """
@@ -21,15 +25,16 @@ import torch
 from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.evaluation.behaviour import table
 from hftrainer.models.artifact import BUILT_IN
+from hftrainer.models.motion.mdm.bundle import MDMBundle
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
+from hftrainer.pipelines.table import kind_of, open_pipeline
 from hftrainer.training.starts import load_tokenizer
 
-NAME = "motiongpt-mini"
 _SAMPLING = ("guidance", "temperature", "top_p", "shortest")
 SHORTEST = 16  # frames; the shortest training clips are of this size
 
 
-def install(artifact: Path, tokenizer: Path | None, data: Path, sampling: Sampling) -> None:
+def install_motiongpt(artifact: Path, tokenizer: Path | None, data: Path, sampling: Sampling) -> None:
     """Weights, statistics and words of ``artifact`` become the built-in ``motiongpt-mini``.
 
     ``tokenizer`` is a later part of stage 1 that trained the decoder alone: its codes must mean the same.
@@ -42,99 +47,93 @@ def install(artifact: Path, tokenizer: Path | None, data: Path, sampling: Sampli
             if name.startswith(("encoder", "quantizer.codebook")) and not torch.equal(value, before[name]):
                 raise SystemExit(f"{tokenizer} must have the encoder and codes of {artifact}; {name} differs.")
         bundle.motion_tokenizer, bundle.about["tokenizer"] = network, about
+    about = provenance("motiongpt-mini", data, [*bundle.about["tokenizer"]["stages"], *bundle.about["stages"]])
+    made = MotionGPTBundle(
+        bundle.motion_tokenizer, bundle.language_model, bundle.words, bundle.statistics,
+        (SHORTEST, bundle.frame_range[1]), about, sampling,
+    )  # fmt: skip
+    made.save_pretrained(BUILT_IN / about["name"], torch.float16)
+
+
+def install_mdm(artifact: Path, data: Path, guidance: float) -> None:
+    """Weights, statistics and text tower of ``artifact`` become the built-in ``mdm-mini``."""
+    bundle = MDMBundle.from_pretrained(artifact)
+    about = provenance("mdm-mini", data, bundle.about["stages"])
+    made = MDMBundle(
+        bundle.network, bundle.statistics, bundle.text, guidance=guidance, frame_range=bundle.frame_range,
+        evaluation_frames=bundle.evaluation_frames, about=about,
+    )  # fmt: skip
+    made.save_pretrained(BUILT_IN / about["name"], dtype=torch.float16)
+
+
+def provenance(name: str, data: Path, stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a built-in artifact says of itself."""
     licences = HumanML3D(data).about["licences"]
-    stages = [*bundle.about["tokenizer"]["stages"], *bundle.about["stages"]]
-    about = {
-        "name": NAME,
+    return {
+        "name": name,
         "training_hours": round(sum(stage["seconds"] for stage in stages) / 3600, 2),
         "dataset": stages[-1]["recipe"]["dataset"],
         "acknowledgements": [terms["acknowledgement"] for terms in licences.values()],
         "stages": stages,
     }
-    made = MotionGPTBundle(
-        bundle.motion_tokenizer, bundle.language_model, bundle.words, bundle.statistics,
-        (SHORTEST, bundle.frame_range[1]), about, sampling,
-    )  # fmt: skip
-    made.save_pretrained(BUILT_IN / NAME, torch.float16)
 
 
 def card(quality: dict[str, Any]) -> str:
-    """The card of the built-in artifact, with the numbers that ``hftrainer bench quality`` measured."""
-    bundle = MotionGPTBundle.from_pretrained(NAME)
-    about, back, does = bundle.about, quality["reconstruction"], quality["behaviour"]
+    """The card of a built-in artifact, with the numbers that ``hftrainer bench quality`` measured."""
+    name = quality["model"]
+    bundle = open_pipeline(name).bundle
     if quality["model_hash"] != bundle.hash:
         raise SystemExit(
             f"the bench must be of this artifact, {bundle.hash}; got {quality['model_hash']}. Run it again."
         )
-    size = sum(p.numel() for n in (bundle.motion_tokenizer, bundle.language_model) for p in n.parameters()) / 1e6
-    commands = []
-    parts: dict[str, int] = {}
-    for stage in about["stages"]:
-        s = stage["recipe"]
-        kind = s["kind"].removeprefix("motiongpt-")
-        parts[kind] = parts.get(kind, 0) + 1
-        number = f"-{parts[kind]}" if parts[kind] > 1 else ""
-        name = s["settings"]["stage"] if kind == "language" else kind + number
-        plan = s["schedule"]
-        note = f"{plan['steps']} steps, {stage['seconds'] / 60:.0f} min on 2 CPU cores, seed {plan['seed']}"
-        note += f", data {s['dataset']['name']}"
-        commands.append(f"hftrainer train recipes/{NAME}-{name}.toml -o runs/{NAME}-{name}   # {note}")
+    own = _motiongpt(bundle, quality) if name == "motiongpt-mini" else _mdm(bundle, quality)
+    about, does = bundle.about, quality["behaviour"]
     rows = [
-        ("reconstruction MPJPE, training clips, mm", back["train_mm"], "at most"),
-        ("reconstruction MPJPE, held-out clips, mm", back["held_out_mm"], "at most"),
-        ("share of codes in use", back["codes_used"], "at least"),
+        *own["rows"],
         ("behaviour rules that hold on their own prompts", does["hold_rate"], "at least"),
         ("the same rules on other prompts' motions", does["others_rate"], "at most"),
     ]
     table = "\n".join(f"| {what} | {part['value']:g} | {word} {part['bar']:g} |" for what, part, word in rows)
     thanks = "\n".join(f"- {line}" for line in about["acknowledgements"])
     low, high = bundle.frame_range
-    dictionary = "/usr/share/dict/american-english-small --count 17000"
-    chosen = asdict(bundle.sampling)
-    last = f"--tokenizer runs/{NAME}-tokenizer-{parts['tokenizer']}/artifact"
-    sampling = " ".join(f"--{k.replace('_', '-')} {chosen[k]:g}" for k in _SAMPLING)
-    hours, unseen = about["training_hours"], does["unseen"]["rate"]
-    return f"""# {NAME}
+    return f"""# {name}
 
-A MotionGPT of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes a motion of
-{low / 20:g} to {high / 20:g} seconds (hml263, 20 fps). It is small, runs on a CPU, and knows what {hours:g} hours
-of training on about 107 minutes of capture (and its mirror image) could teach it.
+{own["what"]}
+The motions have {low / 20:g} to {high / 20:g} seconds (hml263, 20 fps). The model is small, runs on a CPU, and knows
+what {about["training_hours"]:g} hours of training on about 107 minutes of capture (and its mirror image) taught it.
 
 ```bash
-hftrainer generate "a person walks forward" -o walk.mp4 -o walk.bvh
+{own["try"]}
 ```
 
 ## Measured
 
-By `hftrainer bench quality`; the JSON is `results/{NAME}-quality.json`. Held out are whole clips.
+By `hftrainer bench quality --model {name}`; the JSON is `results/{name}-quality.json`. Held out are whole clips.
 
 | | value | bar |
 |---|---:|---|
 {table}
 
 {does["prompts"]} prompts, {does["rules"]} rules, {does["motions"]} motions; of prompts with words that no caption
-contains, {unseen:.0%} hold.
+contains, {does["unseen"]["rate"]:.0%} hold.
 
 ## How it was made
 
 ```bash
-hftrainer data build mocap --from captures/pack -o data/mocap
-python tools/word_vectors.py --data data/mocap --dictionary {dictionary} -o data/words
-{chr(10).join(commands)}
-python tools/built_in.py runs/{NAME}-instruct/artifact {last} {sampling}
+{own["commands"]}
 ```
 
 Each stage names the statistics of the dataset build that it read. Where the names differ, an earlier stage read an
 earlier build of the same captures, so these commands give a like model, not the same bits. Hashes and all settings of
-every stage stand in `model_index.json`. Hours are wall-clock and count pauses.
+every stage stand in `{own["index"]}`. Hours are wall-clock and count pauses.
 
 ## Data and licences
 
 Weights: MIT, like the library. Captions: the sources' own labels, sentences of HumanML3D's *test* split (so no
 HumanML3D benchmark number may be reported for this model), sentences written for this project after looking at the
-clips, and sentences made by measuring the motion. The language model also learned from windows that are composed of
-stretches of the training clips (`hftrainer/data/joins.py`), told by measuring. Word vectors:
-all-MiniLM-L6-v2 (Apache-2.0), word list SCOWL.
+clips, and sentences made by measuring the motion. It also learned from windows that are composed of stretches of the
+training clips (`hftrainer/data/joins.py`), told by measuring. Word vectors: all-MiniLM-L6-v2 (Apache-2.0), word list
+SCOWL.
 
 {thanks}
 
@@ -146,11 +145,78 @@ plausible movement, not the one that was meant. Not for decisions about people.
 """
 
 
+def _note(stage: dict[str, Any]) -> str:
+    plan, minutes = stage["recipe"]["schedule"], stage["seconds"] / 60
+    data = stage["recipe"]["dataset"]["name"]
+    return f"# {plan['steps']} steps, {minutes:.0f} min on 2 CPU cores, seed {plan['seed']}, data {data}"
+
+
+def _motiongpt(bundle: MotionGPTBundle, quality: dict[str, Any]) -> dict[str, Any]:
+    """What the card of ``motiongpt-mini`` says that others do not."""
+    name, back = "motiongpt-mini", quality["reconstruction"]
+    size = sum(p.numel() for n in (bundle.motion_tokenizer, bundle.language_model) for p in n.parameters()) / 1e6
+    commands = []
+    parts: dict[str, int] = {}
+    for stage in bundle.about["stages"]:
+        s = stage["recipe"]
+        kind = s["kind"].removeprefix("motiongpt-")
+        parts[kind] = parts.get(kind, 0) + 1
+        number = f"-{parts[kind]}" if parts[kind] > 1 else ""
+        file = f"{name}-{s['settings']['stage'] if kind == 'language' else kind + number}"
+        commands.append(f"hftrainer train recipes/{file}.toml -o runs/{file}   {_note(stage)}")
+    chosen = asdict(bundle.sampling)
+    sampling = " ".join(f"--{k.replace('_', '-')} {chosen[k]:g}" for k in _SAMPLING)
+    last = f"--tokenizer runs/{name}-tokenizer-{parts['tokenizer']}/artifact"
+    return {
+        "what": f"A MotionGPT of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes "
+                "a motion, a\nmotion a sentence.",
+        "try": 'hftrainer generate "a person walks forward" -o walk.mp4 -o walk.bvh',
+        "rows": [
+            ("reconstruction MPJPE, training clips, mm", back["train_mm"], "at most"),
+            ("reconstruction MPJPE, held-out clips, mm", back["held_out_mm"], "at most"),
+            ("share of codes in use", back["codes_used"], "at least"),
+        ],
+        "commands": "\n".join([
+            "hftrainer data build mocap --from captures/pack -o data/mocap",
+            "python tools/word_vectors.py --data data/mocap --dictionary /usr/share/dict/american-english-small "
+            "--count 17000 -o data/words",
+            *commands,
+            f"python tools/built_in.py runs/{name}-instruct/artifact {last} {sampling}",
+        ]),
+        "index": "model_index.json",
+    }  # fmt: skip
+
+
+def _mdm(bundle: MDMBundle, quality: dict[str, Any]) -> dict[str, Any]:
+    """What the card of ``mdm-mini`` says that others do not."""
+    size, kept = sum(p.numel() for p in bundle.network.parameters()) / 1e6, quality["editing"]
+    stage = bundle.about["stages"][-1]
+    return {
+        "what": f"An MDM of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes a "
+                "motion, by\ndenoising in 50 steps, and a motion is changed in part. Sentences are read by the "
+                "built-in MotionGPT's encoder.",
+        "try": 'hftrainer generate "a person walks forward" --model mdm-mini -o walk.mp4 -o walk.bvh\n'
+               'hftrainer edit walk.npz "a person raises both arms" --model mdm-mini --part upper_body -o arms.mp4',
+        "rows": [
+            ("lower body after an edit of the upper one, largest change of a joint, mm", kept["lower_body_mm"],
+             "at most"),
+            ("root after it, largest change, mm", kept["root_mm"], "at most"),
+            ("kept ends after filling a gap, largest change of a joint, mm", kept["ends_mm"], "at most"),
+        ],
+        "commands": "\n".join([
+            "hftrainer data build mocap --from captures/pack -o data/mocap",
+            f"hftrainer train recipes/mdm-mini.toml -o runs/mdm-mini   {_note(stage)}",
+            f"python tools/built_in.py runs/mdm-mini/artifact --guidance {bundle.guidance:g}",
+        ]),
+        "index": "mdm_config.json",
+    }  # fmt: skip
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="the built-in artifact")
+    parser = argparse.ArgumentParser(description="the built-in artifacts")
     parser.add_argument("artifact", type=Path, nargs="?")
     parser.add_argument("--data", type=Path, default=Path("data/mocap"))
-    parser.add_argument("--guidance", type=float, default=1.0, help="the artifact's own choice of sampling")
+    parser.add_argument("--guidance", type=float, default=1.0, help="the artifact's own choice")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=0.9)
     parser.add_argument("--shortest", type=int, default=0, help="frames at least, where no length is asked for")
@@ -158,12 +224,16 @@ def main() -> None:
     parser.add_argument("--card", type=Path, help="JSON of hftrainer bench quality")
     args = parser.parse_args()
     if args.artifact:
-        sampling = Sampling(args.guidance, args.temperature, args.top_p, shortest=args.shortest)
-        install(args.artifact, args.tokenizer, args.data, sampling)
+        if kind_of(args.artifact).name == "mdm":
+            install_mdm(args.artifact, args.data, args.guidance)
+        else:
+            sampling = Sampling(args.guidance, args.temperature, args.top_p, shortest=args.shortest)
+            install_motiongpt(args.artifact, args.tokenizer, args.data, sampling)
     if args.card:
         quality = json.loads(args.card.read_text())
-        (BUILT_IN / NAME / "README.md").write_text(card(quality), encoding="utf-8")
-        args.card.with_name(f"{NAME}-behaviour.md").write_text(table(quality["behaviour"]), encoding="utf-8")
+        name = quality["model"]
+        (BUILT_IN / name / "README.md").write_text(card(quality), encoding="utf-8")
+        args.card.with_name(f"{name}-behaviour.md").write_text(table(quality["behaviour"]), encoding="utf-8")
 
 
 if __name__ == "__main__":
