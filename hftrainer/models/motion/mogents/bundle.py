@@ -1,0 +1,447 @@
+"""MoGenTS' bundle: tokenizer, four transformers, length estimator, statistics and text tower; one folder on disk.
+
+| file | what |
+|---|---|
+| ``mogents_config.json`` | which networks, and what the artifact was made from |
+| ``model_index.json`` | which pipeline it is for |
+| ``vq``, ``mask_aux``, ``mask_ts``, ``res_aux``, ``res_ts``, ``length_est`` ``.safetensors`` | in the authors' names |
+| ``clip.safetensors`` | CLIP ViT-B/32 in OpenAI's names; where it is absent it is found by its name |
+| ``text_encoder/`` | a text tower that is not CLIP |
+| ``Mean.npy``, ``Std.npy`` | what normalised numbers mean |
+
+Weights may also be ``.pt``. MoMask's bundle (``models.motion.momask.bundle``) is of the same kind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hftrainer.errors import ArtifactError
+from hftrainer.models.artifact import folder_hash, read_torch_file, resolve, write_json, written_folder
+from hftrainer.models.clip import ClipTokens, ClipTower
+from hftrainer.models.motion.mogents import official
+from hftrainer.models.motion.mogents.length import LengthEstimator
+from hftrainer.models.motion.mogents.masked import MaskedTransformer
+from hftrainer.models.motion.mogents.official import MOGENTS, Family, Network
+from hftrainer.models.motion.mogents.release import Release
+from hftrainer.models.motion.mogents.residual import ResidualTransformer
+from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
+from hftrainer.models.motion.momask.tokenizer import MoMaskTokenizer
+from hftrainer.models.motion.motiongpt.bundle import Statistics
+from hftrainer.models.motion.motiongpt.release import read_pair
+from hftrainer.models.tower_files import (
+    DESCRIPTION,
+    Tower,
+    build_clip,
+    fetch_tower,
+    openai_rows,
+    read_tower,
+    save_tower,
+)
+from hftrainer.models.tower_files import WEIGHTS as TOWER_WEIGHTS
+from hftrainer.motion.clip import Motion
+from hftrainer.motion.representation.specs import get_spec
+
+INDEX, CLIP, TEXT = "model_index.json", "clip.safetensors", "text_encoder"
+#: Tokens of a sentence, start and end included: all that CLIP reads.
+CONTEXT = 77
+#: Names in a file of CLIP that the text half has no use for.
+_IMAGE_HALF = ("visual.", "logit_scale", "input_resolution", "context_length", "vocab_size")
+
+
+class MaskedBundle:
+    """What the bundles of MoGenTS and MoMask have in common.
+
+    Args:
+        networks: by the names of ``family.networks``; the length estimator may be absent.
+        statistics: what normalised numbers mean.
+        text: the text tower.
+        text_name: which tower the networks were trained with, where none is given.
+        frame_range: fewest and most frames that may be asked for; by default those of the data set.
+        about: provenance.
+
+    Attributes:
+        networks: in eval mode.
+        text: the text tower; ``None`` until it is needed where the artifact has none inside.
+        hash: identity of the files on disk, ``"unsaved"`` before.
+
+    Raises:
+        ArtifactError: parts that do not fit one another.
+    """
+
+    family: ClassVar[Family]
+    default: ClassVar[str]
+
+    def __init__(
+        self,
+        networks: Mapping[str, Network],
+        statistics: Statistics,
+        text: Tower | None = None,
+        *,
+        text_name: str = "clip",
+        frame_range: tuple[int, int] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        needed = [name for name in self.family.networks if name != "length_est"]
+        if sorted(set(networks) - {"length_est"}) != sorted(needed):
+            raise ArtifactError(
+                f"{self.family.title} must have the networks {', '.join(needed)}; got {', '.join(networks) or 'none'}."
+            )
+        self.networks = {name: networks[name].eval() for name in self.family.networks if name in networks}
+        self.statistics = statistics
+        if self.motion_tokenizer.config.features != statistics.spec.width:
+            raise ArtifactError(
+                f"the statistics must have {self.motion_tokenizer.config.features} numbers, as the motion tokenizer's "
+                f"frames; got {statistics.spec.width}, those of {statistics.spec.name}."
+            )
+        kit = statistics.spec.name == "kit251"
+        self.frame_range = frame_range or ((24 if kit else 40), 196)
+        per = self.frames_per_token
+        if not per <= self.frame_range[0] <= self.frame_range[1] or any(bound % per for bound in self.frame_range):
+            raise ArtifactError(
+                f"frame_range must be fewest and most frames, both multiples of {per}; got {self.frame_range}."
+            )
+        self.about, self.hash, self.text_name = dict(about or {}), "unsaved", text_name
+        self.text: Tower | None = None
+        if text is not None:
+            self.attach(text)
+
+    @property
+    def motion_tokenizer(self) -> MoGenTSTokenizer | MoMaskTokenizer:
+        """Features to residual tokens and back."""
+        found = self.networks["vq"]
+        assert isinstance(found, MoGenTSTokenizer | MoMaskTokenizer)
+        return found
+
+    @property
+    def length_estimator(self) -> LengthEstimator | None:
+        """A sentence to a number of tokens, where the artifact has it."""
+        found = self.networks.get("length_est")
+        assert found is None or isinstance(found, LengthEstimator)
+        return found
+
+    def masked(self, name: str) -> MaskedTransformer:
+        """One of the masked transformers."""
+        found = self.networks[name]
+        assert isinstance(found, MaskedTransformer)
+        return found
+
+    def residual(self, name: str) -> ResidualTransformer:
+        """One of the residual transformers."""
+        found = self.networks[name]
+        assert isinstance(found, ResidualTransformer)
+        return found
+
+    @property
+    def text_width(self) -> int:
+        """Width of the sentence's vector that the networks read."""
+        return next(
+            net.config.text_width
+            for net in self.networks.values()
+            if isinstance(net, MaskedTransformer | ResidualTransformer)
+        )
+
+    @property
+    def frames_per_token(self) -> int:
+        """4 with the released networks."""
+        return self.motion_tokenizer.config.frames_per_token
+
+    @property
+    def representation(self) -> str:
+        """Name of the representation that the networks make."""
+        return self.statistics.spec.name
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.motion_tokenizer.parameters()).device
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the networks."""
+        for network in self.networks.values():
+            network.to(device)
+        if self.text is not None:
+            self.text.to(device)
+        return self
+
+    def attach(self, text: Tower) -> None:
+        """Give the bundle its text tower.
+
+        Raises:
+            ArtifactError: another tower than the networks were trained with.
+        """
+        if text.width != self.text_width:
+            raise ArtifactError(f"the text tower must be {self.text_width} wide; got {text.name}, {text.width} wide.")
+        self.text, self.text_name = text.to(self.device), text.name
+
+    def tower(self, *, local_files_only: bool = False) -> Tower:
+        """The text tower; where the artifact has none inside, the published one is fetched by its name.
+
+        Raises:
+            ArtifactError: it cannot be had.
+        """
+        if self.text is None:
+            found = fetch_tower(self.text_name, local_files_only=local_files_only)
+            if isinstance(found, ClipTower):
+                found = read_whole_sentences(found)
+            self.attach(found)
+            return found
+        return self.text
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Sentences -> ``(B, E)`` float32: CLIP's vector, or the mean over the tokens of a tower that gives many."""
+        states, real = self.tower().encode(texts)
+        if real is None:
+            return states.mean(1)
+        weights = real[..., None].to(states.dtype)
+        return (states * weights).sum(1) / weights.sum(1).clamp_min(1)
+
+    def unread(self, text: str) -> str:
+        """The end of a sentence that the text tower does not read, because it is too long; empty if all is read."""
+        return self.tower().unread(text)
+
+    def normalize(self, motion: Motion) -> Tensor:
+        """Motion -> ``(T, D)`` normalised numbers."""
+        return self.statistics.normalize(motion).to(self.device)
+
+    def denormalize(self, features: Tensor) -> Motion:
+        """``(T, D)`` normalised numbers -> Motion."""
+        return self.statistics.denormalize(features)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path | None = None,
+        *,
+        text: Tower | None = None,
+        precision: str = "fp32",
+        local_files_only: bool = False,
+        revision: str | None = None,
+    ) -> Self:
+        """Load an artifact: a folder, a built-in name, a hub repository, or the built-in one when no name is given.
+
+        Args:
+            name: what to load.
+            text: the text tower, if not the one inside.
+            precision: of CLIP inside: ``fp32``, or ``mixed``, as MoGenTS' authors run it also on a CPU; vectors differ
+                by some 5e-3, enough to draw other tokens.
+            local_files_only: for a repository, use the local cache only.
+            revision: branch, tag or commit of a repository.
+
+        Raises:
+            ArtifactError: not found, files absent, or weights that do not fit; every problem is listed.
+        """
+        folder = resolve(name, cls.default, local_files_only=local_files_only, revision=revision)
+        said, dataset = _read_description(folder, cls.family)
+        try:
+            config = official.config_from_artifact(cls.family, said["config"], dataset)
+        except ValueError as error:
+            raise ArtifactError(f"{folder / config_file(cls.family)}: {error}") from error
+        problems: list[str] = []
+        networks: dict[str, Network] = {}
+        for network in cls.family.networks:
+            file = _weights_file(folder, network)
+            if network == "length_est" and (file is None or said.get("has_length_estimator") is False):
+                continue
+            assert file is not None  # _read_description has looked
+            state = _read_state(file)
+            wrong = official.misfits(cls.family, network, state, config)
+            problems += [f"{file.name}: {what}" for what in wrong]
+            if not wrong:
+                networks[network] = official.filled(cls.family, network, state, config)
+        if problems:
+            count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+            raise ArtifactError(f"{folder} does not fit {config_file(cls.family)}; {count}: {'; '.join(problems)}.")
+        if text is None:
+            text = _read_text(folder, precision)
+        given = said.get("frame_range")
+        bundle = cls(
+            networks,
+            Statistics.load(folder, official.REPRESENTATIONS[dataset]),
+            text,
+            text_name=said.get("text_encoder", "clip"),
+            frame_range=tuple(given) if given else None,
+            about=said.get("about"),
+        )
+        bundle.hash = folder_hash(folder, _hashed(folder, cls.family))
+        return bundle
+
+    @classmethod
+    def from_release(cls, files: Release, text: Tower | None = None) -> Self:
+        """A bundle from the authors' files.
+
+        Args:
+            files: the checkpoints with their statistics.
+            text: the text tower to put inside.
+        """
+        networks = {
+            name: official.filled(files.family, name, state, files.config) for name, state in files.states.items()
+        }
+        statistics = Statistics(files.pair.mean, files.pair.std, files.representation)
+        return cls(networks, statistics, text, about=files.about)
+
+    def save_pretrained(
+        self, folder: str | Path, *, text: bool = True, image_half: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Write the artifact from memory; written beside and renamed, so that no half folder is ever seen.
+
+        Args:
+            folder: takes the place of what was there.
+            text: put the text tower inside too, where the bundle has one.
+            image_half: the rest of CLIP, to be written beside its text half: other programs load the whole of it.
+        """
+        tower = self.text if text else None
+        clip = isinstance(tower, ClipTower)
+        with written_folder(folder) as out:
+            for name, network in self.networks.items():
+                save_file(official.their_state(network), out / f"{name}.safetensors")
+            self.statistics.save(out)
+            if isinstance(tower, ClipTower):
+                save_file({**clip_state(tower), **(image_half or {})}, out / CLIP)
+            elif tower is not None:
+                save_tower(tower, out / TEXT)
+            groups = official.groups(self.family, self.networks)
+            write_json(
+                out / config_file(self.family),
+                {
+                    "model_type": self.family.name,
+                    "format": self.family.format,
+                    "clip_version": "ViT-B/32",
+                    "has_length_estimator": self.length_estimator is not None,
+                    "components": {
+                        "clip": {"name": "ViT-B/32", "stored_in_artifact": clip, "path": CLIP if clip else None}
+                    },
+                    "config": groups,
+                    "frame_range": list(self.frame_range),
+                    "text_encoder": self.text_name,
+                    "about": self.about,
+                },
+            )
+            write_json(
+                out / INDEX,
+                {
+                    "_class_name": f"{self.family.title}Pipeline",
+                    "_library_name": "hftrainer",
+                    "representation": self.representation,
+                    "fps": self.statistics.spec.fps,
+                },
+            )
+            self.hash = folder_hash(out, _hashed(out, self.family))
+
+
+class MoGenTSBundle(MaskedBundle):
+    """Everything that MoGenTS needs to turn words into motion, in one object and one folder; see ``MaskedBundle``."""
+
+    family = MOGENTS
+    default = "mogents-mini"
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+
+
+def config_file(family: Family) -> str:
+    """Name of an artifact's configuration.
+
+    >>> config_file(MOGENTS)
+    'mogents_config.json'
+    """
+    return f"{family.name}_config.json"
+
+
+def read_whole_sentences(tower: ClipTower) -> ClipTower:
+    """The same tower, reading as many tokens as it can: the cut at 20 tokens is a habit of MDM's alone."""
+    positions = tower.network.config.positions
+    return ClipTower(tower.network, ClipTokens(tower.tokens.tokenizer, min(CONTEXT, positions), positions))
+
+
+def clip_state(tower: ClipTower) -> dict[str, Tensor]:
+    """A text tower in OpenAI's names; linear layers in half precision where that loses nothing, as OpenAI has them."""
+    have = tower.network.state_dict()
+    found = {}
+    for row in openai_rows(tower.network.config.layers):
+        value = have[row.ours].detach().cpu().contiguous()
+        half = value.half()
+        single = row.ours in ("tokens.weight", "positions") or "norm" in row.ours
+        if single:
+            value = value.float()
+        found[row.theirs[0]] = value if single or not torch.equal(half.float(), value.float()) else half
+    return found
+
+
+def _read_text(folder: Path, precision: str) -> Tower | None:
+    if (folder / TEXT).is_dir():
+        return read_tower(folder / TEXT)
+    file = next((folder / name for name in (CLIP, "clip.pt") if (folder / name).is_file()), None)
+    if file is None:
+        return None
+    network = build_clip(_read_state(file, _IMAGE_HALF), precision)
+    return ClipTower(network, ClipTokens(None, min(CONTEXT, network.config.positions), network.config.positions))
+
+
+def _weights_file(folder: Path, name: str) -> Path | None:
+    return next((file for end in ("safetensors", "pt") if (file := folder / f"{name}.{end}").is_file()), None)
+
+
+def _read_state(file: Path, skip: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """Names and tensors, single precision where they were half; names that begin with one of ``skip`` are not read."""
+    if file.suffix == ".pt":
+        value = read_torch_file(file)
+        if not isinstance(value, Mapping) or not all(isinstance(part, Tensor) for part in value.values()):
+            raise ArtifactError(f"{file} must hold names and tensors; got {type(value).__name__}.")
+        return {key: part for key, part in value.items() if not (skip and key.startswith(skip))}
+    try:
+        if not skip:
+            state = load_file(file)
+        else:
+            with safe_open(file, framework="pt") as opened:
+                state = {key: opened.get_tensor(key) for key in opened.keys() if not key.startswith(skip)}
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{file} must be a safetensors file; got {error}.") from error
+    # copies: products of numbers that lie at other addresses differ in their last bits
+    return {key: part.float().clone() for key, part in state.items()} if not skip else state
+
+
+def _read_description(folder: Path, family: Family) -> tuple[dict[str, Any], str]:
+    """The configuration, and the data set that the statistics' width tells of; all absent files in one message."""
+    name = config_file(family)
+    absent = [file for file in (name, "Mean.npy", "Std.npy") if not (folder / file).is_file()]
+    said: dict[str, Any] = {}
+    if not absent:
+        try:
+            said = json.loads((folder / name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ArtifactError(f"{folder / name} must be JSON; got {error}.") from error
+        if not isinstance(said, dict) or not isinstance(said.get("config"), dict):
+            got = ", ".join(map(str, said)) if isinstance(said, dict) else type(said).__name__
+            raise ArtifactError(f"{folder / name} must be an object with config in it; got {got or 'nothing'}.")
+        if said.get("model_type", family.name) != family.name:
+            raise ArtifactError(f"{folder / name} must describe {family.title}; got {said['model_type']}.")
+    for network in family.networks:
+        needed = network != "length_est" or said.get("has_length_estimator")
+        if needed and _weights_file(folder, network) is None:
+            absent.append(f"{network}.safetensors")
+    clip = (said.get("components") or {}).get("clip") or {}
+    if clip.get("stored_in_artifact") and not any((folder / file).is_file() for file in (CLIP, "clip.pt")):
+        absent.append(CLIP)
+    if absent:
+        raise ArtifactError(f"{folder} must be {family.title}'s artifact; absent: {', '.join(absent)}.")
+    width = len(read_pair(folder / "Mean.npy", folder / "Std.npy").mean)
+    fits = [name for name in family.datasets if get_spec(official.REPRESENTATIONS[name]).width == width]
+    if not fits:
+        raise ArtifactError(f"{folder}: Mean.npy and Std.npy must have 263 numbers, or 251 for KIT; got {width}.")
+    return said, fits[0]
+
+
+def _hashed(folder: Path, family: Family) -> tuple[str, ...]:
+    weights = [file.name for network in family.networks if (file := _weights_file(folder, network))]
+    text = [CLIP, "clip.pt", f"{TEXT}/{DESCRIPTION}", f"{TEXT}/{TOWER_WEIGHTS}"]
+    return (config_file(family), *weights, "Mean.npy", "Std.npy",
+            *(name for name in text if (folder / name).is_file()))  # fmt: skip
