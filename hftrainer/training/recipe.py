@@ -23,6 +23,7 @@ from hftrainer.training.loop import Schedule
 from hftrainer.training.mdm import train_mdm
 from hftrainer.training.motiongpt import train_language, train_tokenizer
 from hftrainer.training.processes import processes
+from hftrainer.training.residual_tokenizer import train_residual_tokenizer
 from hftrainer.training.run import Run
 
 _COMMON = (
@@ -34,6 +35,8 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[Run], None]]] = {
     "motiongpt-tokenizer": ((), train_tokenizer),
     "motiongpt-language": (("tokenizer", "tokens", "words", "text", "t5", "lora"), train_language),
     "mdm": (("text_tower",), train_mdm),
+    "momask-tokenizer": ((), train_residual_tokenizer),
+    "mogents-tokenizer": ((), train_residual_tokenizer),
 }
 
 

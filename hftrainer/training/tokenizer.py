@@ -1,4 +1,4 @@
-"""Stage 1 of MotionGPT, the motion tokenizer: its data, its loss, what is measured on the way.
+"""Stage 1, the motion tokenizer: its data, its loss, what is measured on the way; for MotionGPT, MoMask and MoGenTS.
 
 Source: Jiang et al. 2023, section 3.1. Deviations, each a field of the settings: the distance of decoded joints in the
 world is minimised too, so that small errors of turning do not add up, and so are the steps of joints from frame to
@@ -7,18 +7,24 @@ frame. The original refuses its position loss for KIT features; here it is the s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
+from hftrainer.models.motion.momask.tokenizer import MoMaskTokenizer
 from hftrainer.models.motion.motiongpt.bundle import Statistics
 from hftrainer.models.motion.motiongpt.network import MotionTokenizer
 from hftrainer.models.quantize import EMAQuantizer
 from hftrainer.motion.skeleton import SKELETONS
+
+Network = TypeVar("Network", MotionTokenizer, MoMaskTokenizer, MoGenTSTokenizer)
 
 
 def world_joints(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,8 +99,10 @@ class TokenizerSettings:
         object.__setattr__(self, "windows", tuple(self.windows))
 
 
-class TokenizerTask:
-    """Stage 1 for the training loop.
+class ReconstructionTask(ABC, Generic[Network]):
+    """What all tokenizers share in training: windows of clips, the losses of a reconstruction, its error.
+
+    A kind says what its ``loss`` is, how a clip goes there and back (``round_trip``), and how many ``codes`` it has.
 
     Args:
         network: to be trained.
@@ -110,7 +118,7 @@ class TokenizerTask:
 
     def __init__(
         self,
-        network: MotionTokenizer,
+        network: Network,
         statistics: Statistics,
         clips: Sequence[np.ndarray],
         held_out: Sequence[np.ndarray],
@@ -147,10 +155,11 @@ class TokenizerTask:
         self.hands /= self.hands.mean()
         self.weight = torch.ones(len(statistics.mean))
         self.weight[:4] = settings.root
-        if settings.recluster and not isinstance(network.quantizer, EMAQuantizer):
+        self.quantizers = [module for module in network.modules() if isinstance(module, EMAQuantizer)]
+        if settings.recluster and not self.quantizers:
             raise ValueError("recluster must be off with this quantizer; only ema_reset and ema have moving averages.")
-        if isinstance(network.quantizer, EMAQuantizer):
-            network.quantizer.least = settings.reset_below
+        for quantizer in self.quantizers:
+            quantizer.least = settings.reset_below
 
     def _normal(self, clip: np.ndarray) -> Tensor:
         return (torch.from_numpy(np.array(clip, dtype=np.float32)) - self.statistics.mean) / self.statistics.std
@@ -158,21 +167,12 @@ class TokenizerTask:
     def _physical(self, features: Tensor) -> Tensor:
         return features * self.statistics.std.to(features.device) + self.statistics.mean.to(features.device)
 
-    @torch.no_grad()
-    def recluster(self) -> None:
-        """Make the codes anew from what the encoder says of all training clips."""
-        quantizer, per = self.network.quantizer, self.network.config.frames_per_token
-        assert isinstance(quantizer, EMAQuantizer)
-        device = quantizer.codebook.device
-        rows = torch.cat(
-            [self.network.encoder(c[None, : len(c) // per * per].to(device))[0] for c in self.clips if len(c) >= per]
-        )
-        quantizer.recluster(rows, self.settings.frames // per, torch.Generator().manual_seed(self.seed))
-
     def resumed(self) -> None:
         """Called once after a checkpoint was read."""
-        if self.settings.codebook_on_resume == "reinitialise" and hasattr(self.network.quantizer, "started"):
-            self.network.quantizer.get_buffer("started").fill_(False)
+        if self.settings.codebook_on_resume == "reinitialise":
+            for name, buffer in self.network.named_buffers():
+                if name.rpartition(".")[2] == "started":
+                    buffer.fill_(False)
 
     def batch(self, step: int) -> Tensor:
         """``(B, window, D)`` normalised features."""
@@ -187,28 +187,22 @@ class TokenizerTask:
         """How many windows the loss of a batch is a mean of."""
         return len(batch)
 
-    def loss(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum and its parts."""
-        s = self.settings
-        batch = batch.to(next(self.network.parameters()).device)
-        if s.decoder_only:
-            with torch.no_grad():
-                tokens = self.network.encode(batch)
-            output, commitment, perplexity = self.network.decode(tokens), torch.zeros(()), torch.zeros(())
-        else:
-            output, commitment, perplexity = self.network(batch)
-        output = output.float()
-        difference = F.smooth_l1_loss(output, batch, reduction="none")
+    def feature_loss(self, output: Tensor, target: Tensor, commitment: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted sum and its parts: ``(B, T, D)`` normalised features against others, positions counted once more."""
+        s, difference = self.settings, F.smooth_l1_loss(output, target, reduction="none")
         parts = {
             "features": (difference * self.weight.to(output.device)).mean(),
             "ric": difference[..., self.ric].mean(),
             "commitment": commitment,
-            "perplexity": perplexity,
         }
-        total = parts["features"] + s.ric * parts["ric"] + s.commitment * commitment
+        return parts["features"] + s.ric * parts["ric"] + s.commitment * commitment, parts
+
+    def with_world_loss(self, total: Tensor, output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """``total`` and the weighted sum of joints, steps and path in the world, if a weight asks for it; its parts."""
+        s, parts = self.settings, {}  # type: TokenizerSettings, dict[str, Tensor]
         if s.joints or s.path or s.speed:
             with torch.autocast(output.device.type, enabled=False):
-                ours, theirs = (world_joints(self._physical(x)) for x in (output, batch))
+                ours, theirs = (world_joints(self._physical(x)) for x in (output, target))
             near, quick, hands = 10 * self.meters, 50 * self.meters, self.hands.to(output.device)
             apart = F.smooth_l1_loss(ours[0] * near, theirs[0] * near, reduction="none")
             steps = F.smooth_l1_loss(ours[0].diff(dim=1) * quick, theirs[0].diff(dim=1) * quick, reduction="none")
@@ -217,15 +211,28 @@ class TokenizerTask:
             total = total + s.joints * parts["joints"] + s.path * parts["path"] + s.speed * parts["speed"]
         return total, parts
 
+    @abstractmethod
+    def loss(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted sum and its parts."""
+
+    @abstractmethod
+    def round_trip(self, clip: Tensor) -> tuple[Tensor, set[int]]:
+        """``(1, T, D)`` normalised features there and back, and the codes in use."""
+
+    @property
+    @abstractmethod
+    def codes(self) -> int:
+        """How many codes there are in all."""
+
     def error(self, clips: Sequence[Tensor]) -> tuple[float, set[int]]:
         """Mean root-aligned joint distance over whole clips in millimetres, and the codes in use."""
         total, frames, used = 0.0, 0, set()  # type: float, int, set[int]
         per, device = self.network.config.frames_per_token, next(self.network.parameters()).device
         for clip in clips:
             clip = clip[: len(clip) // per * per].to(device)
-            tokens = self.network.encode(clip[None])
-            used |= set(tokens[0].tolist())
-            pair = self._physical(torch.cat([self.network.decode(tokens), clip[None]]).float())
+            again, here = self.round_trip(clip[None])
+            used |= here
+            pair = self._physical(torch.cat([again, clip[None]]).float())
             joints, _ = world_joints(pair)
             joints = torch.cat(
                 [torch.zeros_like(joints[:, :, :1]), joints - F.pad(pair[..., 3:4], (1, 1))[:, :, None]], 2
@@ -238,7 +245,44 @@ class TokenizerTask:
         """Reconstruction on held-out and on seen clips, mm; share of codes in use."""
         held, used = self.error(self.held_out)
         seen, more = self.error(self.seen)
-        return {"mpjpe_held_out": held, "mpjpe_seen": seen, "codes_used": len(used | more) / self.network.config.codes}
+        return {"mpjpe_held_out": held, "mpjpe_seen": seen, "codes_used": len(used | more) / self.codes}
+
+
+class TokenizerTask(ReconstructionTask[MotionTokenizer]):
+    """Stage 1 of MotionGPT for the training loop; see ``ReconstructionTask``."""
+
+    @torch.no_grad()
+    def recluster(self) -> None:
+        """Make the codes anew from what the encoder says of all training clips."""
+        (quantizer,), per = self.quantizers, self.network.config.frames_per_token
+        device = quantizer.codebook.device
+        rows = torch.cat(
+            [self.network.encoder(c[None, : len(c) // per * per].to(device))[0] for c in self.clips if len(c) >= per]
+        )
+        quantizer.recluster(rows, self.settings.frames // per, torch.Generator().manual_seed(self.seed))
+
+    def loss(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted sum and its parts."""
+        batch = batch.to(next(self.network.parameters()).device)
+        if self.settings.decoder_only:
+            with torch.no_grad():
+                tokens = self.network.encode(batch)
+            output, commitment, perplexity = self.network.decode(tokens), torch.zeros(()), torch.zeros(())
+        else:
+            output, commitment, perplexity = self.network(batch)
+        output = output.float()
+        total, parts = self.feature_loss(output, batch, commitment)
+        parts["perplexity"] = perplexity
+        total, more = self.with_world_loss(total, output, batch)
+        return total, parts | more
+
+    def round_trip(self, clip: Tensor) -> tuple[Tensor, set[int]]:
+        tokens = self.network.encode(clip)
+        return self.network.decode(tokens), set(tokens[0].tolist())
+
+    @property
+    def codes(self) -> int:
+        return self.network.config.codes
 
 
 def _share(values: np.ndarray) -> np.ndarray:

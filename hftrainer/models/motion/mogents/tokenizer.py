@@ -147,9 +147,12 @@ class MoGenTSTokenizer(nn.Module):
 
     def rows(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, T, D)`` normalised features -> encoder outputs ``(B, L, C)`` and ``(B, J, L, C)``."""
+        return self.aux_encoder(features), self._grid_rows(features)
+
+    def _grid_rows(self, features: Tensor) -> Tensor:
         joints, spare = split_joints(features), PADDED_JOINTS - self.config.joints
         padded = F.pad(joints, (0, 0, spare // 2, spare - spare // 2))  # (B, T, 24, 12)
-        return self.aux_encoder(features), self.grid_encoder(padded).transpose(1, 2)
+        return self.grid_encoder(padded).transpose(1, 2)
 
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, T, D)`` normalised features -> tokens ``(B, L, Q)`` of poses and ``(B, L, J, Q)`` of joints."""
@@ -170,16 +173,15 @@ class MoGenTSTokenizer(nn.Module):
 
     def decode_streams(self, aux: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As ``decode``, and what the poses alone and the joints alone say: three times ``(B, T, D)``."""
-        return self._outputs(self.aux_quantizer.lookup(aux), self.grid_quantizer.lookup(grid))
+        poses = self.aux_decoder(self.aux_quantizer.lookup(aux))
+        joints = self._grid_outputs(self.grid_quantizer.lookup(grid))
+        return self.join(torch.cat([poses, joints], -1)), poses, joints
 
-    def _outputs(self, aux: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantised ``(B, L, C)`` and ``(B, L, J, C)`` -> the motion, and each stream's, ``(B, T, D)``."""
-        poses = self.aux_decoder(aux)
+    def _grid_outputs(self, grid: Tensor) -> Tensor:
+        """Quantised ``(B, L, J, C)`` -> ``(B, T, D)``."""
         mixed = self.mix(grid.flatten(2)).unflatten(2, grid.shape[2:])
         before = (PADDED_JOINTS - self.config.joints) // 2
-        decoded = self.grid_decoder(mixed)[:, :, before : before + self.config.joints]
-        joints = join_joints(decoded)
-        return self.join(torch.cat([poses, joints], -1)), poses, joints
+        return join_joints(self.grid_decoder(mixed)[:, :, before : before + self.config.joints])
 
     def forward(
         self, features: Tensor, layers: tuple[int, int] | None = None, generator: torch.Generator | None = None
@@ -191,11 +193,19 @@ class MoGenTSTokenizer(nn.Module):
             layers: how many layers of poses and of joints run; by default all, in training mode drawn numbers.
             generator: source of the draws of codes.
         """
-        rows = self.rows(features)
-        ran, results = layers or (None, None), []
-        for kept, quantizer, part in zip(ran, (self.aux_quantizer, self.grid_quantizer), rows, strict=True):
-            with torch.autocast(part.device.type, enabled=False):  # distances need the full mantissa
-                results.append(quantizer(part.float(), kept, generator))
-        (aux, *of_aux), (grid, *of_grid) = results
-        outputs = self._outputs(aux, grid.transpose(1, 2))
-        return Streams(*outputs, of_aux[0], of_grid[0], of_aux[1], of_grid[1])
+        ran = layers or (None, None)
+        rows = self.aux_encoder(features)  # poses to their end before joints begin: chance is drawn in that order
+        quantized, *of_aux = _quantize(self.aux_quantizer, rows, ran[0], generator)
+        poses = self.aux_decoder(quantized)
+        quantized, *of_grid = _quantize(self.grid_quantizer, self._grid_rows(features), ran[1], generator)
+        joints = self._grid_outputs(quantized.transpose(1, 2))
+        motion = self.join(torch.cat([poses, joints], -1))
+        return Streams(motion, poses, joints, of_aux[0], of_grid[0], of_aux[1], of_grid[1])
+
+
+def _quantize(
+    quantizer: ResidualQuantizer, rows: Tensor, layers: int | None, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.autocast(rows.device.type, enabled=False):  # distances need the full mantissa
+        found: tuple[Tensor, Tensor, Tensor] = quantizer(rows.float(), layers, generator)
+    return found
