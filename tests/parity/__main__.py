@@ -16,13 +16,14 @@ from tests.parity import (
     later,
     mdm,
     mdm_text,
+    mogents_tokenizer,
     motiongpt_evaluation,
     motiongpt_networks,
     motiongpt_words,
     zoo,
 )
 
-FAMILIES = (zoo, mdm, motiongpt_evaluation, motiongpt_networks, motiongpt_words, mdm_text)
+FAMILIES = (zoo, mdm, motiongpt_evaluation, motiongpt_networks, motiongpt_words, mdm_text, mogents_tokenizer)
 
 #: Files that explain a folder and hold no numbers of their own.
 _PROSE = (".md", ".txt", ".py")
