@@ -129,7 +129,7 @@ def _listed(endings: dict[str, str]) -> str:
 def _load_amc(path: Path, fps: float | None) -> Motion:
     """A CMU trial as joint positions in metres."""
     from hftrainer.motion.files import asf
-    from hftrainer.motion.files.names import joints_by_name
+    from hftrainer.motion.files.matching import match_joints
 
     if fps is None:
         raise ValueError(
@@ -141,8 +141,9 @@ def _load_amc(path: Path, fps: float | None) -> Motion:
     metres = asf.parse_asf(body.read_text(encoding="utf-8", errors="replace"), body.name).metres
     world = recording.figure.global_rotations(recording.rotations)
     positions = recording.figure.positions(world, recording.translation)
-    joints, skeleton = joints_by_name(recording.figure.names, positions, path.name)
-    about = {"file": path.name, "skeleton": skeleton}
+    mapping = match_joints(recording.figure.names, path.name, recording.figure.parents)
+    joints = mapping.joints(recording.figure.names, positions, path.name)
+    about = {"file": path.name, "skeleton": mapping.skeleton}
     return Motion(joints * metres, "joints", fps, about=about, name=path.name)
 
 

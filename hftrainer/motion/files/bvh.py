@@ -8,18 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from hftrainer.motion.clip import Motion
-from hftrainer.motion.edit import resample_times, sample
 from hftrainer.motion.files.atomic import written_whole
 from hftrainer.motion.files.figure import Figure, Recording, turns
-from hftrainer.motion.files.names import PRESETS, UNITS, guess_unit, joints_by_name
-from hftrainer.motion.representation.convert import convert
-from hftrainer.motion.representation.ik import joints_to_rotations, t_pose
-from hftrainer.motion.rotation import euler_to_matrix, matrix_to_euler, matrix_to_quat_wxyz, quat_wxyz_to_matrix, slerp
+from hftrainer.motion.files.mapping import Mapping, read_mapping
+from hftrainer.motion.files.matching import match_joints
+from hftrainer.motion.files.names import UNITS, UPWARD, check_names
+from hftrainer.motion.files.rig import rigged
+from hftrainer.motion.files.settle import check_reading, settled
+from hftrainer.motion.rotation import euler_to_matrix, matrix_to_euler
 from hftrainer.motion.skeleton import SMPL22
 
 _ORDER = "ZXY"
-_RIGID = 1e-4  # metres; a clip whose joints all come nearer than this by rotations alone is written so
-_STILL = 1e-5  # metres; in other clips a joint that leaves its rest offset further gets position channels
 _END = {"head": (0.0, 0.17, 0.0), "left_wrist": (0.09, 0.0, 0.0), "right_wrist": (-0.09, 0.0, 0.0)}
 _TOES = (0.0, 0.0, 0.06)
 
@@ -233,30 +232,45 @@ def _round_fps(fps: float) -> float:
     return near if near > 0 and abs(fps - near) < 2e-4 * near else fps
 
 
-def load_bvh(path: str | Path, unit: str | None = None) -> Motion:
-    """A BVH file of a known skeleton as joint positions.
+def load_bvh(
+    path: str | Path,
+    unit: str | None = None,
+    up: str | None = None,
+    mapping: Mapping | str | Path | dict[str, object] | None = None,
+) -> Motion:
+    """A BVH file of any human skeleton as joint positions.
 
     Args:
         path: the file.
         unit: ``"m"``, ``"cm"``, ``"mm"`` or ``"cmu"`` (5.64 cm); by default the one in which the legs have a human
-            length. It is noted in ``about``.
+            length.
+        up: the axis that points up, ``"y"``, ``"z"``, ``"x"``, ``"-y"``, …; by default the one along which the body
+            stands.
+        mapping: where each of the 22 joints is found (``hftrainer.motion.files.mapping``), or a file of it; by
+            default found from the joint names, else from the shape of the skeleton.
 
     Returns:
-        A Motion of ``joints``, metres, at the file's own frame rate.
+        A Motion of ``joints``, metres, +Y up, at the file's own frame rate; ``about`` says which skeleton, mapping,
+        unit and axis were taken.
 
     Raises:
-        ValueError: the file is damaged, its skeleton is unknown, or ``unit`` is.
+        ValueError: the file is damaged, its joints cannot be told, or an option has an unknown value.
+        FileNotFoundError: the mapping file is not there.
     """
     path = Path(path)
-    if unit is not None and unit not in UNITS:
-        raise ValueError(f"unit must be one of {', '.join(UNITS)}; got {unit!r}.")
+    check_reading(unit, up)
     text = path.read_text(encoding="utf-8", errors="replace")
     hierarchy = parse_hierarchy(text, path.name)
     channels, fps = parse_motion(text, hierarchy.width, path.name)
-    joints, skeleton = joints_by_name(hierarchy.figure.names, joint_positions(hierarchy, channels), path.name)
-    unit = guess_unit(joints) if unit is None else unit
-    about = {"file": path.name, "skeleton": skeleton, "unit": unit}
-    return Motion(joints * UNITS[unit], "joints", _round_fps(fps), about=about, name=path.name)
+    figure = hierarchy.figure
+    still = figure.positions(np.tile(np.eye(3), (1, len(figure.names), 1, 1)), figure.offsets[:1])[0]
+    if mapping is None:
+        mapping = match_joints(figure.names, path.name, figure.parents, still)
+    elif not isinstance(mapping, Mapping):
+        mapping = read_mapping(mapping)
+    joints = mapping.joints(figure.names, joint_positions(hierarchy, channels), path.name)
+    rest = mapping.joints(figure.names, still[None], path.name)[0]
+    return settled(joints, _round_fps(fps), mapping, path.name, unit, up, rest)
 
 
 def unwrapped_euler(rotations: np.ndarray) -> np.ndarray:
@@ -299,6 +313,7 @@ def save_bvh(
     *,
     unit: str = "cm",
     names: str = "smpl",
+    up: str = "y",
     fps: float | None = None,
     in_place: bool = False,
     bones: str = "exact",
@@ -309,7 +324,8 @@ def save_bvh(
         motion: any motion that converts to joints.
         path: the file; see ``hftrainer.motion.files.save`` for what happens to an older one.
         unit: ``"cm"`` or ``"m"``.
-        names: joint names, ``"smpl"`` or ``"mixamo"``.
+        names: joint names, ``"smpl"``, ``"mixamo"``, ``"unreal"`` or ``"vrm"``.
+        up: the axis that points up in the file, ``"y"`` or ``"z"``.
         fps: frames per second of the file; rotations are interpolated along the shortest arc. Default: the motion's.
         in_place: keep the pelvis over the point where it begins; its height still changes.
         bones: ``"exact"`` gives joints that do not keep their distance or shape to their parent (network output;
@@ -321,58 +337,29 @@ def save_bvh(
         NoRouteError: the motion cannot become joints.
     """
     for what, value, known in (
-        ("unit", unit, ("cm", "m")), ("names", names, tuple(PRESETS)), ("bones", bones, ("exact", "rigid")),
+        ("unit", unit, ("cm", "m")), ("up", up, ("y", "z")),
     ):  # fmt: skip
         if value not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}; got {value!r}.")
-    if fps is not None and not (np.isfinite(fps) and fps > 0):
-        raise ValueError(f"fps must be above 0; got {fps}.")
-    motion = convert(motion, "joints")
-    joints = motion.data.astype(np.float64)
-    rest = t_pose(joints)
-    rotations = joints_to_rotations(joints, rest)
-    parents = list(SMPL22.parents)
-    world = np.empty_like(rotations)
-    offsets = np.empty_like(joints)  # each joint in its parent's axes; the pelvis in the world
-    for joint, parent in enumerate(parents):
-        world[:, joint] = rotations[:, joint] if parent < 0 else world[:, parent] @ rotations[:, joint]
-        apart = joints[:, joint] - (joints[:, parent] if parent >= 0 else 0.0)
-        offsets[:, joint] = apart if parent < 0 else np.einsum("tji,tj->ti", world[:, parent], apart)
-    moves = np.zeros(len(parents), bool)
-    if bones == "exact" and _strays(world, offsets, rest) > _RIGID:
-        moves = np.abs(offsets - rest).max(axis=(0, 2)) > _STILL
-    moves[0] = True
-    if fps is not None and fps != motion.fps:
-        times = resample_times(len(joints), motion.fps, fps)
-        rotations = quat_wxyz_to_matrix(slerp(matrix_to_quat_wxyz(rotations), times))
-        offsets = sample(offsets, times)
-    if in_place:
-        offsets[:, 0, [0, 2]] = offsets[0, 0, [0, 2]]
+    labels = check_names(names)
+    rig = rigged(motion, fps=fps, in_place=in_place, bones=bones)
+    turn = UPWARD[up].T  # out of +Y up into the file's axes
+    rest, offsets, rotations = rig.rest @ turn.T, rig.offsets @ turn.T, turn @ rig.rotations @ turn.T
     scale = 1.0 / UNITS[unit]
     angles = np.rad2deg(unwrapped_euler(rotations))
-    lines, order = _hierarchy_lines(rest * scale, moves, PRESETS[names], scale)
+    lines, order = _hierarchy_lines(rest * scale, rig.moves, labels, scale, turn)
     columns = []
     for joint in order:
-        columns += [offsets[:, joint] * scale] * bool(moves[joint]) + [angles[:, joint]]
+        columns += [offsets[:, joint] * scale] * bool(rig.moves[joint]) + [angles[:, joint]]
     table = np.concatenate(columns, axis=1) + 0.0  # no -0
-    step = 1.0 / (motion.fps if fps is None else fps)
-    lines += ["MOTION", f"Frames: {len(table)}", f"Frame Time: {step:.9f}"]
+    lines += ["MOTION", f"Frames: {len(table)}", f"Frame Time: {1.0 / rig.fps:.9f}"]
     lines += [" ".join(f"{value:.6f}" for value in row) for row in table.tolist()]
     with written_whole(path) as beside:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
-def _strays(world: np.ndarray, offsets: np.ndarray, rest: np.ndarray) -> float:
-    """How far a joint gets from its place, at most, when every bone keeps its rest offset; metres."""
-    away = np.zeros_like(offsets)
-    for joint, parent in enumerate(SMPL22.parents[1:], 1):
-        slip = np.einsum("tij,tj->ti", world[:, parent], rest[joint] - offsets[:, joint])
-        away[:, joint] = away[:, parent] + slip
-    return float(np.linalg.norm(away, axis=-1).max())
-
-
 def _hierarchy_lines(
-    rest: np.ndarray, moves: np.ndarray, names: tuple[str, ...], scale: float
+    rest: np.ndarray, moves: np.ndarray, names: tuple[str, ...], scale: float, turn: np.ndarray
 ) -> tuple[list[str], list[int]]:
     """The HIERARCHY block, and the joints in the order in which it names them."""
     lines, order = ["HIERARCHY"], []
@@ -389,7 +376,7 @@ def _hierarchy_lines(
         for child in below:
             write(child, depth + 1)
         if not below:
-            end = np.array(_END.get(SMPL22.joints[joint], _TOES)) * scale
+            end = turn @ np.array(_END.get(SMPL22.joints[joint], _TOES)) * scale
             lines.extend([f"{inner}End Site", f"{inner}{{", f"{inner}\tOFFSET {_numbers(end)}", f"{inner}}}"])
         lines.append(f"{tab}}}")
 

@@ -80,56 +80,102 @@ SKELETON_NAMES: dict[str, tuple[Spot, ...]] = {
     ),
 }  # fmt: skip
 
-#: Joint names that a BVH file can be written with.
+_UNREAL = _sided(
+    _trunk("pelvis", "spine_01", "spine_02", "spine_03", "neck_01", "head"),
+    ("l", "r"),
+    [f"{part}_{{}}" for part in ("thigh", "calf", "foot", "ball", "clavicle", "upperarm", "lowerarm", "hand")],
+)
+_VRM = _sided(
+    _trunk("hips", "spine", "chest", "upperChest", "neck", "head"),
+    ("left", "right"),
+    ["{}" + part for part in (
+        "UpperLeg", "LowerLeg", "Foot", "Toes", "Shoulder", "UpperArm", "LowerArm", "Hand",
+    )],
+)  # fmt: skip
+SKELETON_NAMES.update({"unreal": tuple(_UNREAL), "vrm": tuple(_VRM)})
+
+#: Joint names that a file can be written with: SMPL's, Mixamo's, Unreal Engine's mannequin, VRM's humanoid.
 PRESETS: dict[str, tuple[str, ...]] = {
     "smpl": SMPL22.joints,
     "mixamo": tuple(f"mixamorig:{spot}" for spot in _MIXAMO),
+    "unreal": tuple(str(spot) for spot in _UNREAL),
+    "vrm": tuple(str(spot) for spot in _VRM),
 }
 
 
-def _plain(name: str) -> str:
-    """A joint name without its namespace and in small letters: ``mixamorig:LeftArm`` is ``leftarm``."""
+def check_names(names: str) -> tuple[str, ...]:
+    """The 22 joint names of a preset.
+
+    Raises:
+        ValueError: an unknown preset.
+
+    >>> check_names("vrm")[1]
+    'leftUpperLeg'
+    """
+    if names not in PRESETS:
+        raise ValueError(f"names must be one of {', '.join(PRESETS)}; got {names!r}.")
+    return PRESETS[names]
+
+
+def plain_name(name: str) -> str:
+    """A joint name without its namespace and in small letters.
+
+    >>> plain_name("mixamorig:LeftArm")
+    'leftarm'
+    """
     plain = name.rsplit(":", 1)[-1]
     return plain.removeprefix("mixamorig_").lower()
 
 
-def joints_by_name(names: Sequence[str], positions: np.ndarray, file: str) -> tuple[np.ndarray, str]:
-    """The 22 joints of a recorded body.
+#: The axis that points up in a file -> rotation from the file's axes to +Y up.
+UPWARD: dict[str, np.ndarray] = {
+    "y": np.eye(3),
+    "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+    "x": np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]),
+    "-y": np.diag([1.0, -1, -1]),
+    "-z": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
+    "-x": np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]),
+}
+
+
+def guess_up(joints: np.ndarray, rest: np.ndarray | None = None) -> str:
+    """The axis along which a body stands.
+
+    A body that stands most of the time says so; one that lies does not, and then the rest pose of the file is asked.
+    Where the two disagree, the lowest joint decides: a floor is level, and most files have it at 0.
 
     Args:
-        names: joint names, the far end of a last bone as ``"NAME@end"``.
-        positions: ``(T, J, 3)``.
-        file: what error messages call the source.
+        joints: ``(T, 22, 3)`` in the file's axes.
+        rest: ``(22, 3)`` the same joints with no rotation, where the file has a rest pose.
 
     Returns:
-        ``(T, 22, 3)`` in the unit of ``positions``, and the name of the skeleton that was recognised.
+        A key of ``UPWARD``.
 
-    Raises:
-        ValueError: no known skeleton has these names; the message lists what was found.
-
-    >>> names = ["Hips", "Tail"]
-    >>> joints_by_name(names, np.zeros((1, 2, 3)), "cat.bvh")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ValueError: cat.bvh: the skeleton must be one of smpl, mixamo, ...; got joints Hips, Tail. ...
+    >>> body = np.cumsum(np.full((1, 22, 3), [0, 0, 0.1]), axis=1)
+    >>> body[:, [7, 8]] = 0
+    >>> guess_up(body)
+    'z'
     """
-    at = {_plain(name): index for index, name in reversed(list(enumerate(names)))}
-    for skeleton, spots in SKELETON_NAMES.items():
-        needed = {_plain(n) for spot in spots for n in ((spot,) if isinstance(spot, str) else spot[:2])}
-        if not needed <= at.keys():
-            continue
-        columns = []
-        for spot in spots:
-            if isinstance(spot, str):
-                columns.append(positions[:, at[_plain(spot)]])
-            else:
-                start, stop = positions[:, at[_plain(spot[0])]], positions[:, at[_plain(spot[1])]]
-                columns.append(start + spot[2] * (stop - start))
-        return np.stack(columns, axis=1), skeleton
-    found = ", ".join(name for name in names if not name.endswith("@end"))
-    raise ValueError(
-        f"{file}: the skeleton must be one of {', '.join(SKELETON_NAMES)}; got joints {found}. "
-        "Retarget it to one of those first, or rename its joints."
-    )
+
+    def tall(pose: np.ndarray) -> np.ndarray:
+        ankles = pose[..., [7, 8], :].mean(axis=-2)
+        body = pose[..., 12, :] - ankles
+        return body / np.maximum(np.linalg.norm(body, axis=-1, keepdims=True), 1e-12)
+
+    def axis(direction: np.ndarray, sure: float) -> str | None:
+        at = int(np.abs(direction).argmax())
+        return ("-" if direction[at] < 0 else "") + "xyz"[at] if abs(direction[at]) >= sure else None
+
+    def unsteady(name: str) -> float:
+        heights = np.sign(-1.0 if name[0] == "-" else 1.0) * joints[..., "xyz".index(name[-1])]
+        low, size = heights.min(axis=1), float(np.ptp(heights, axis=1).max())
+        return float(low.std() + 0.5 * abs(np.median(low))) / max(size, 1e-9)
+
+    moving = axis(tall(joints).mean(axis=0), 0.6)
+    standing = None if rest is None else axis(tall(rest), 0.9)
+    if moving is None or standing is None or moving == standing:
+        return moving or standing or axis(tall(joints).mean(axis=0), 0.0) or "y"
+    return min((moving, standing), key=unsteady)
 
 
 #: Metres per unit of the units that capture comes in.

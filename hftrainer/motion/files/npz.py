@@ -12,6 +12,7 @@ import numpy as np
 
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.files.atomic import written_whole
+from hftrainer.motion.files.notes import about_json
 
 _FIELDS = ("data", "representation", "fps", "route", "about", "name")
 _AMASS = {"poses", "trans"}
@@ -29,10 +30,7 @@ def save_npz(motion: Motion, path: str | Path) -> None:
     Raises:
         ValueError: ``about`` holds something that JSON cannot.
     """
-    try:
-        about = json.dumps(motion.about, ensure_ascii=False, sort_keys=True, default=_plain)
-    except TypeError as exc:
-        raise ValueError(f"{motion.name}: about must hold JSON values only; {exc}.") from exc
+    about = about_json(motion)
     fields: dict[str, Any] = {
         "data": motion.data,
         "representation": motion.representation.name,
@@ -48,12 +46,6 @@ def save_npz(motion: Motion, path: str | Path) -> None:
             entry = zipfile.ZipInfo(f"{field}.npy")  # dated 1980, always
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, buffer.getvalue())
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{value!r} is of type {type(value).__name__}")
 
 
 def load_npz(path: str | Path) -> Motion:
