@@ -1,7 +1,8 @@
 """How alike generated captions and references are: BLEU, ROUGE-L, CIDEr, and BERTScore where its package is present.
 
 One prediction and one or more references for each item, plain strings. Every measure cleans its text in its own way, as
-the libraries do that published numbers come from.
+the libraries do that published numbers come from: MotionGPT's numbers come from ``bleu``, ``rouge_l`` and ``cider``,
+those of the TM2T protocol from ``coco_bleu``, ``coco_rouge_l`` and the same ``cider``.
 """
 
 from __future__ import annotations
@@ -94,6 +95,79 @@ def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], order:
     return Bleu(score, precisions, brevity, words, shortest)
 
 
+def coco_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], order: int = 4) -> tuple[float, ...]:
+    """BLEU-1 to BLEU-``order`` over the corpus as the COCO caption tools compute them.
+
+    Words are what stands between spaces; the reference whose length is nearest counts, of two the shorter; counts of
+    word groups have 1e-15 added above and 1e-9 below the line, so that nothing is undefined.
+
+    Args:
+        predictions: one sentence an item.
+        references: one or more an item.
+        order: longest word group that is counted.
+
+    Raises:
+        ValueError: no items, or an item without references.
+
+    >>> [round(score, 6) for score in coco_bleu(["a man walks on"], [["a man walks"]], 2)]
+    [0.75, 0.707107]
+    """
+    _check(predictions, references)
+    found, possible, words, nearest = [0] * order, [0] * order, 0, 0
+    for prediction, known in zip(predictions, references, strict=True):
+        said, wanted = prediction.split(), [text.split() for text in known]
+        words += len(said)
+        nearest += min((abs(len(one) - len(said)), len(one)) for one in wanted)[1]
+        for size in range(1, order + 1):
+            most: _Grams = Counter()
+            for reference in wanted:
+                most |= _grams(reference, size)
+            found[size - 1] += (_grams(said, size) & most).total()
+            possible[size - 1] += max(0, len(said) - size + 1)
+    ratio = (words + _ABOVE) / (nearest + _BELOW)
+    brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
+    scores, product = [], 1.0
+    for size in range(order):
+        product *= (found[size] + _ABOVE) / (possible[size] + _BELOW)
+        scores.append(product ** (1 / (size + 1)) * brevity)
+    return tuple(scores)
+
+
+#: What the COCO caption tools add to counts.
+_ABOVE, _BELOW = 1e-15, 1e-9
+
+
+def coco_rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]], beta: float = 1.2) -> np.ndarray:
+    """ROUGE-L as the COCO caption tools compute it: best precision and best recall over an item's references.
+
+    Words are what stands between spaces. ``(1 + b^2) p r / (r + b^2 p)``.
+
+    Args:
+        predictions: one sentence an item.
+        references: one or more an item.
+        beta: how much more recall counts than precision.
+
+    Returns:
+        ``(N,)``, one number an item; their mean is the usual score.
+
+    Raises:
+        ValueError: no items, or an item without references.
+
+    >>> coco_rouge_l(["a man walks"], [["a man walks", "he goes"]]).tolist()
+    [1.0]
+    """
+    _check(predictions, references)
+    scores = []
+    for prediction, known in zip(predictions, references, strict=True):
+        said, wanted = prediction.split(" "), [text.split(" ") for text in known]
+        common = [_common(said, one) for one in wanted]
+        precision = max(n / len(said) for n in common)
+        recall = max(n / len(one) for n, one in zip(common, wanted, strict=True))
+        below = recall + beta**2 * precision
+        scores.append((1 + beta**2) * precision * recall / below if precision and recall else 0.0)
+    return np.array(scores)
+
+
 def rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
     """ROUGE-L (Lin, 2004): F-measure of the longest common subsequence, the best over an item's references.
 
@@ -117,13 +191,18 @@ def _letters(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
-def _rouge(said: list[str], wanted: list[str]) -> float:
+def _common(said: Sequence[str], wanted: Sequence[str]) -> int:
+    """Length of the longest common subsequence."""
     row = [0] * (len(wanted) + 1)
     for word in said:
         before = 0
         for i, other in enumerate(wanted, 1):
             before, row[i] = row[i], before + 1 if word == other else max(row[i], row[i - 1])
-    common = row[-1]
+    return row[-1]
+
+
+def _rouge(said: list[str], wanted: list[str]) -> float:
+    common = _common(said, wanted)
     if not common:
         return 0.0
     precision, recall = common / len(said), common / len(wanted)

@@ -16,14 +16,20 @@ from tests.parity import (
     later,
     mdm,
     mdm_text,
+    mogents_door,
     mogents_tokenizer,
+    mogents_transformers,
     motiongpt_evaluation,
     motiongpt_networks,
     motiongpt_words,
     zoo,
+    zoo_evaluation,
 )
 
-FAMILIES = (zoo, mdm, motiongpt_evaluation, motiongpt_networks, motiongpt_words, mdm_text, mogents_tokenizer)
+FAMILIES = (
+    zoo, mdm, motiongpt_evaluation, motiongpt_networks, motiongpt_words, mdm_text, zoo_evaluation, mogents_door,
+    mogents_tokenizer, mogents_transformers,
+)  # fmt: skip
 
 #: Files that explain a folder and hold no numbers of their own.
 _PROSE = (".md", ".txt", ".py")
