@@ -25,7 +25,7 @@ def verdicts(folder):
 
 def test_golden_copies_agree():
     got, results = verdicts(GOLDEN)
-    assert got == ["pass"] * 16, [r.line() for r in results]
+    assert got == ["pass"] * 18, [r.line() for r in results]
     assert sum(len(r.checks) for r in results) >= 60
     kinds = {r.kind for r in results}
     assert kinds >= {"hml263/kit251 encode", "hml263/kit251 decode", "hml263 rotations", "resampling"}

@@ -23,11 +23,12 @@ from tests.parity import (
     motiongpt_networks,
     motiongpt_words,
     zoo,
+    zoo_bodies,
     zoo_evaluation,
 )
 
 FAMILIES = (
-    zoo, mdm, motiongpt_evaluation, motiongpt_networks, motiongpt_words, mdm_text, zoo_evaluation, mogents_door,
+    zoo, zoo_bodies, mdm, motiongpt_evaluation, motiongpt_networks, motiongpt_words, mdm_text, zoo_evaluation, mogents_door,
     mogents_tokenizer, mogents_transformers,
 )  # fmt: skip
 

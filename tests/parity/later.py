@@ -32,11 +32,7 @@ def _npz(*keys: str) -> Callable[[Path], bool]:
 
 
 CONTENT: tuple[Later, ...] = (
-    Later("motion272 encode and decode", _npz("rep272", "smpl_85"), rest=True),
     Later("joints to motion135 by IK", _npz("feats263", "motion135_it0"), rest=True),
-    Later("hml263 to motion272 bridge", _npz("feats263", "native_bridge272_chainfix"), rest=True),
-    Later("dart276, babel135, hymotion201", _npz("dart276_raw")),
-    Later("interhuman262", _npz("pair262")),
 )
 
 #: Families whose files are known by the folder they lie in; the folder's name starts with the family's.

@@ -212,9 +212,9 @@ def convert(motion: Motion, target: str | Representation) -> Motion:
     spec, have = get_spec(target), motion.representation
     if spec.name == have.name:
         return motion
-    route = find_route(have.name, spec.name, motion.fps)
-    if route is None:
-        raise _no_way(motion, spec)
+    best, route = find_route(have.name, spec.name), find_route(have.name, spec.name, motion.fps)
+    if best is None or route is None or _lossy(route) > _lossy(best):  # no worse way round because of a frame rate
+        raise _no_way(motion, spec, best or ())
     for road in route:
         motion = motion.replace(
             data=road.run(motion.data, name=motion.name),
@@ -225,15 +225,23 @@ def convert(motion: Motion, target: str | Representation) -> Motion:
     return motion
 
 
-def _no_way(motion: Motion, spec: Representation) -> ValueError:
-    """Why there is none: a frame rate, or no roads at all."""
+#: What ``hftrainer.motion.edit.resample`` takes as it is.
+_RESAMPLED = ("joints", "motion135")
+
+
+def _lossy(route: tuple[Road, ...]) -> int:
+    return sum(not road.exact for road in route)
+
+
+def _no_way(motion: Motion, spec: Representation, best: tuple[Road, ...]) -> ValueError:
+    """Why there is none: a frame rate on the best way, or no roads at all."""
     have, rate = motion.representation.name, motion.fps
-    for road in find_route(have, spec.name) or ():
+    for road in best:
         if road.fps is not None and abs(rate - road.fps) > 1e-6:
-            first = "" if road.source == have else f"Convert it to {road.source} first. "
+            how = "Resample it" if have in _RESAMPLED else f"Convert it to {road.source} and resample that"
             return ValueError(
                 f"{motion.name}: {road.source} must have {road.fps:g} fps to become {road.target}; got {rate:g}. "
-                f"{first}Resample it to {road.fps:g} first."
+                f"{how} to {road.fps:g} first."
             )
         rate = rate if road.to_fps is None else road.to_fps
     leads = [name for name in _reached(have) if name != have]
