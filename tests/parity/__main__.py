@@ -28,8 +28,8 @@ from tests.parity import (
 )
 
 FAMILIES = (
-    zoo, zoo_bodies, mdm, motiongpt_evaluation, motiongpt_networks, motiongpt_words, mdm_text, zoo_evaluation, mogents_door,
-    mogents_tokenizer, mogents_transformers,
+    zoo, zoo_bodies, zoo_evaluation, mdm, mdm_text, motiongpt_evaluation, motiongpt_networks, motiongpt_words,
+    mogents_door, mogents_tokenizer, mogents_transformers,
 )  # fmt: skip
 
 #: Files that explain a folder and hold no numbers of their own.
