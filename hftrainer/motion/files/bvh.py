@@ -273,7 +273,7 @@ def load_bvh(
     return settled(joints, _round_fps(fps), mapping, path.name, unit, up, rest)
 
 
-def unwrapped_euler(rotations: np.ndarray) -> np.ndarray:
+def unwrapped_euler(rotations: np.ndarray, order: str = "ZXY") -> np.ndarray:
     """Euler angles that run on from frame to frame.
 
     Each rotation has two triples of angles, and each angle repeats every full turn; the triple nearest to the frame
@@ -281,24 +281,25 @@ def unwrapped_euler(rotations: np.ndarray) -> np.ndarray:
 
     Args:
         rotations: ``(T, J, 3, 3)``.
+        order: three different letters of ``XYZ``, the first turned first.
 
     Returns:
-        ``(T, J, 3)`` radians, intrinsic ZXY, of any size.
+        ``(T, J, 3)`` radians, intrinsic, of any size.
 
     >>> from hftrainer.motion.rotation import euler_to_matrix
     >>> turning = np.stack([np.zeros(40), np.zeros(40), np.linspace(0, 4 * np.pi, 40)], axis=-1)[:, None]
     >>> bool(np.allclose(unwrapped_euler(euler_to_matrix(turning, "ZXY")), turning, atol=1e-6))
     True
     """
-    angles = matrix_to_euler(rotations, _ORDER)
+    angles = matrix_to_euler(rotations, order)
     other = np.stack([angles[..., 0] + np.pi, np.pi - angles[..., 1], angles[..., 2] + np.pi], axis=-1)
     locked = np.abs(np.cos(angles[..., 1])) < 1e-5
     for frame in range(1, len(angles)):
         before = angles[frame - 1]
         if locked[frame].any():
             held = before[locked[frame]] * [0, 0, 1]
-            turned = rotations[frame, locked[frame]] @ np.swapaxes(euler_to_matrix(held, _ORDER), -1, -2)
-            angles[frame, locked[frame]] = matrix_to_euler(turned, _ORDER) * [1, 1, 0] + held
+            turned = rotations[frame, locked[frame]] @ np.swapaxes(euler_to_matrix(held, order), -1, -2)
+            angles[frame, locked[frame]] = matrix_to_euler(turned, order) * [1, 1, 0] + held
             other[frame, locked[frame]] = angles[frame, locked[frame]]
         choices = np.stack([angles[frame], other[frame]])  # (2, J, 3)
         choices += 2 * np.pi * np.round((before - choices) / (2 * np.pi))

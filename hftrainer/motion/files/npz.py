@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from hftrainer.motion.clip import Motion
+from hftrainer.motion.files.archive import read_arrays
 from hftrainer.motion.files.atomic import written_whole
 from hftrainer.motion.files.notes import about_json
 
 _FIELDS = ("data", "representation", "fps", "route", "about", "name")
-_AMASS = {"poses", "trans"}
 
 
 def save_npz(motion: Motion, path: str | Path) -> None:
@@ -52,21 +52,10 @@ def load_npz(path: str | Path) -> Motion:
     """Read a motion that ``save_npz`` wrote.
 
     Raises:
-        ValueError: the file is damaged, is AMASS data (which needs the SMPL body), or describes no motion.
+        ValueError: the file is damaged, or describes no motion.
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = set(file.files)
-            fields = {field: file[field] for field in _FIELDS if field in found}
-    except (zipfile.BadZipFile, EOFError, ValueError, AttributeError, TypeError) as exc:
-        raise ValueError(f"{path.name}: the file must be a whole npz archive; {exc}.") from exc
-    if found >= _AMASS:
-        raise ValueError(
-            f"{path.name}: the file must hold a Motion; it holds AMASS data (poses, trans), rotations of an SMPL body. "
-            "Where its joints are follows from a licensed body model, which this version does not read. Save the "
-            "joints, (T, 22, 3) metres, as .npy and load that."
-        )
+    fields, found = read_arrays(path, _FIELDS)
     absent = [field for field in _FIELDS if field not in found]
     if absent:
         raise ValueError(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hftrainer.errors import NoRouteError
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.convert import convert
 from hftrainer.motion.representation.ik import joints_to_rotations, t_pose
 from hftrainer.motion.representation.motion135 import (
     local_rotations,
+    motion135_to_joints,
     motion135_to_rotations,
     pose_joints,
     world_rotations,
@@ -22,7 +22,7 @@ from hftrainer.motion.timing import resample_times, sample
 
 BONES = ("exact", "rigid")
 #: Representations that say how the joints turn; of the others rotations are found from positions.
-TURNED = ("motion135", "motion272", "dart276", "babel135", "hymotion201")
+TURNED = ("motion135", "motion272", "interhuman262", "dart276", "babel135", "hymotion201")
 
 _RIGID = 1e-4  # metres; a clip whose joints all come nearer than this by rotations alone is written so
 _STILL = 1e-5  # metres; in other clips a joint that leaves its rest offset further moves against its parent
@@ -88,8 +88,8 @@ def rigged(motion: Motion, *, fps: float | None = None, in_place: bool = False, 
         raise ValueError(f"bones must be one of {', '.join(BONES)}; got {bones!r}.")
     if fps is not None and not (np.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be above 0; got {fps}.")
-    joints = convert(motion, "joints").data.astype(np.float64)
-    world = _told_world(motion, joints)
+    joints = positions(motion)
+    world = _told_world(motion)
     if world is None:
         rest = t_pose(joints)
         world = world_rotations(joints_to_rotations(joints, rest))
@@ -113,16 +113,25 @@ def rigged(motion: Motion, *, fps: float | None = None, in_place: bool = False, 
     return Rig(rest, rotations, offsets, moves, motion.fps if fps is None else float(fps))
 
 
-def _told_world(motion: Motion, joints: np.ndarray) -> np.ndarray | None:
+def positions(motion: Motion) -> np.ndarray:
+    """``(T, 22, 3)`` float64 joint positions of a motion, metres, at its own rate.
+
+    Raises:
+        NoRouteError: the motion cannot become joints.
+
+    >>> positions(Motion(np.zeros((4, 263)), "hml263", 20)).shape
+    (4, 22, 3)
+    """
+    if motion.representation.name == "motion135":
+        return motion135_to_joints(motion.data, name=motion.name)
+    return convert(motion, "joints").data.astype(np.float64)
+
+
+def _told_world(motion: Motion) -> np.ndarray | None:
     """``(T, 22, 3, 3)`` rotations in the world that the motion's own numbers tell, if they tell any."""
     if motion.representation.name not in TURNED:
         return None
-    try:
-        body = convert(motion, "motion135")
-    except NoRouteError:
-        return None
-    if len(body) != len(joints):
-        return None
+    body = convert(motion, "motion135")
     return world_rotations(motion135_to_rotations(body.data, name=motion.name)[0])
 
 
