@@ -302,7 +302,7 @@ def read_distilbert(folder: Path) -> DistilBertTower:
     if said.get("activation", "gelu") != "gelu":
         raise ArtifactError(f"{folder / 'config.json'}: activation must be gelu; got {said['activation']}.")
     network = build_distilbert(read_state(_weights(folder)), said.get("n_heads", 12))
-    return DistilBertTower(network, _word_pieces(folder))
+    return DistilBertTower(network, read_word_pieces(folder))
 
 
 def save_tower(tower: Tower, folder: Path) -> None:
@@ -440,8 +440,12 @@ def _clip_tokenizer(folder: Path) -> Tokenizer | None:
     return None if _is_published(tokenizer) else tokenizer
 
 
-def _word_pieces(folder: Path) -> Tokenizer:
-    """BERT's word pieces: the tokenizer file, or one built from the list of words."""
+def read_word_pieces(folder: Path) -> Tokenizer:
+    """BERT's word pieces: ``tokenizer.json`` of a folder, or one built from its list of words, ``vocab.txt``.
+
+    Raises:
+        ArtifactError: neither is there, or it is damaged.
+    """
     if (folder / TOKENIZER).is_file():
         return _tokenizer(folder / TOKENIZER)
     if not (folder / "vocab.txt").is_file():
