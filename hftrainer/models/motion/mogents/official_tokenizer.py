@@ -21,7 +21,7 @@ Tokenizer = MoGenTSTokenizer | MoMaskTokenizer
 FEATURES = {"humanml3d": 263, "t2m": 263, "kit": 251}
 #: Theirs to ours; ``None`` in an ``opt.txt`` is a word.
 NORMS = {None: None, "None": None, "none": None, "LN": "layer", "GN": "group", "BN": "batch"}
-#: Our fields and their options that both tokenizers have.
+#: Our fields and their options that both tokenizers have. ``width2d`` is ours alone, in their manner of naming.
 _BOTH = {
     "layers": "num_quantizers", "width": "width", "depth": "depth", "down": "down_t",
     "dilation_growth": "dilation_growth_rate", "activation": "vq_act", "shared_codebook": "shared_codebook",
@@ -30,6 +30,7 @@ _BOTH = {
 OPTIONS: dict[type, dict[str, str]] = {
     MoGenTSTokenizerConfig: _BOTH | {
         "aux_codes": "nb_code1d", "aux_width": "code_dim1d", "grid_codes": "nb_code2d", "grid_width": "code_dim2d",
+        "grid_inner": "width2d",
     },
     MoMaskTokenizerConfig: _BOTH | {"codes": "nb_code", "code_width": "code_dim"},
 }  # fmt: skip
@@ -82,6 +83,7 @@ def options_from_config(config: TokenizerConfig) -> dict[str, Any]:
     names = {263: humanml3d, 251: "kit"}
     norms = {ours: theirs for theirs, ours in NORMS.items() if theirs not in ("None", "none")}
     said = {theirs: getattr(config, ours) for ours, theirs in OPTIONS[type(config)].items()}
+    said = {theirs: value for theirs, value in said.items() if value is not None}
     more = {"output_emb_width": config.code_width} if isinstance(config, MoMaskTokenizerConfig) else {}
     return {"dataset_name": names.get(config.features), "stride_t": 2, "vq_norm": norms[config.norm], **said, **more}
 

@@ -34,6 +34,7 @@ class MoGenTSTokenizerConfig:
         grid_codes, grid_width: the same of the grid.
         layers: ``Q``, of both streams.
         width, depth, down, dilation_growth, norm, activation, dropout: see ``Levels``; the same for both streams.
+        grid_inner: the ``width`` inside the grid's encoder and decoder where it is another; they do the most work.
         shared_codebook: one codebook for all layers of a stream.
         layer_dropout: how often a training step leaves out the layers behind a drawn one.
         decay: weight of the past in the moving averages of codes.
@@ -62,6 +63,7 @@ class MoGenTSTokenizerConfig:
     shared_codebook: bool = False
     layer_dropout: float = 0.2
     decay: float = 0.99
+    grid_inner: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("aux_codes", "aux_width", "grid_codes", "grid_width", "layers"):
@@ -71,6 +73,7 @@ class MoGenTSTokenizerConfig:
             raise ValueError(f"layer_dropout must be in [0, 1]; got {self.layer_dropout}.")
         if self.joints not in (21, 22):
             raise ValueError(f"features must be 263 (22 joints) or 251 (21 joints); got {self.features}.")
+        assert self.levels  # refuses what does not go together
         if PADDED_JOINTS % self.grid_levels.rate:
             raise ValueError(f"down must be at most 3, so that {PADDED_JOINTS} joints halve evenly; got {self.down}.")
 
@@ -87,13 +90,14 @@ class MoGenTSTokenizerConfig:
     @property
     def levels(self) -> Levels:
         """Sizes inside encoder and decoder of the stream of whole poses."""
-        return replace(self.grid_levels, axes=1)
+        return replace(self.grid_levels, width=self.width, axes=1)
 
     @property
     def grid_levels(self) -> Levels:
         """Sizes inside encoder and decoder of the grid."""
+        inner = self.width if self.grid_inner is None else self.grid_inner
         return Levels(
-            self.width, self.depth, self.down, self.dilation_growth, self.norm, self.activation, self.dropout, axes=2
+            inner, self.depth, self.down, self.dilation_growth, self.norm, self.activation, self.dropout, axes=2
         )  # fmt: skip
 
     @property
