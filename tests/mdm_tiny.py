@@ -33,7 +33,10 @@ def bundle(representation: str = "hml263", tower: bool = True, **fields: Any) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = MDM(config)
-        text = ClipTower(ClipText(ClipTextConfig(width=8, layers=1, heads=1, output=8))) if tower else None
+        words = ClipText(ClipTextConfig(width=8, layers=1, heads=1, output=8))
+        torch.nn.init.normal_(words.projection)
+        torch.nn.init.normal_(words.positions)
+        text = ClipTower(words) if tower else None
     habit = None if config.mask_frames or config.completes else 60
     made = MDMBundle(network, Statistics(*statistics(width), representation), text if config.condition == "text" else None,
                      guidance=2.5 if config.guidable else 1.0, evaluation_frames=habit)  # fmt: skip

@@ -253,6 +253,8 @@ class Stand:
     """Stands in for the pipeline where a test must steer what it does: counts calls, makes known motions."""
 
     frame_range = (40, 196)
+    fps = 20.0
+    settings = {"generate": ("guidance", "temperature")}
     calls: list = []
     trouble: BaseException | None = None
     notes: dict = {}

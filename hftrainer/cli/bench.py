@@ -14,6 +14,7 @@ from typing import Any
 from hftrainer.cli.outputs import check_folder
 from hftrainer.cli.parser import Done, Parser, RequestError, near, whole
 from hftrainer.cli.progress import Progress
+from hftrainer.pipelines.table import kind_named
 
 #: what is measured -> (module, function that returns JSON values, options that it takes)
 BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -22,6 +23,7 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "quality": ("hftrainer.quality", "model_quality", ("model", "data", "seeds")),
     "generate": ("hftrainer.quality", "generation_speed", ("model",)),
     "generate --batch": ("hftrainer.bench", "decoding_speed", ("batch",)),
+    "generate by denoising": ("hftrainer.pipelines.speed", "denoising_speed", ("model", "steps", "batch", "device")),
 }
 
 
@@ -33,7 +35,10 @@ def arguments(parser: Parser) -> None:
     )
     parser.flag("--data", metavar="DIR", help="quality: dataset folder (default data/mocap)")
     parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5)")
-    parser.flag("--batch", type=whole(2), help="generate: this many prompts together and one by one, at T5-base size")
+    parser.flag("--batch", type=whole(2), help="generate: this many prompts together and one by one, at T5-base "
+                "size; or, with a model that denoises, motions in a batch (default 8)")  # fmt: skip
+    parser.flag("--steps", type=whole(1), help="generate, with a model that denoises: how many steps (default 20)")
+    parser.flag("--device", help="generate, with a model that denoises: cpu, cuda, … (default cpu)")
     parser.flag("-o", "--output", metavar="FILE.json", help="keep the result, for example in results/")
 
 
@@ -57,9 +62,13 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         raise RequestError(f"there is no bench {args.what!r}. {near(args.what, BENCHES)}")
     if args.output:
         check_folder(Path(args.output).parent)
-    batched = args.what == "generate" and args.batch is not None
-    module, function, options = BENCHES["generate --batch" if batched else args.what]
-    flags = ("model", "data", "seeds", "batch")
+    which = args.what
+    if args.what == "generate" and args.model is not None and kind_named(args.model).name == "mdm":
+        which = "generate by denoising"
+    elif args.what == "generate" and args.batch is not None:
+        which = "generate --batch"
+    module, function, options = BENCHES[which]
+    flags = ("model", "data", "seeds", "batch", "steps", "device")
     asked = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
     for name in asked:
         if name not in options:

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Say what motions show."""
     files = check_files(args.files)
     check_names(args.named)
-    pipe = open_model(args, progress)
+    pipe = open_model(args, progress, "caption")
     from hftrainer.errors import GenerationError
 
     report: list[dict[str, Any]] = []

@@ -22,6 +22,7 @@ VERBS = {
     "caption": ("caption", "motion file(s) to sentence(s)"),
     "predict": ("predict", "the first part of a motion to the rest of it"),
     "inbetween": ("inbetween", "both ends of a motion to its middle, or two motions to one"),
+    "edit": ("edit", "a part of a body or a span of time, made anew to a sentence"),
     "convert": ("convert", "motion files from one format or representation to another"),
     "render": ("render", "motion file to .mp4, .gif or one .png sheet"),
     "data build": ("data_build", "recordings to a dataset folder in the HumanML3D layout"),

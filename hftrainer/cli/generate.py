@@ -4,7 +4,8 @@ Several motions (more than one sentence, or --samples above 1) are numbered in t
 the samples of one sentence together: -o walk.bvh becomes walk-000.bvh, walk-001.bvh, … Motion data is
 written before any picture of it. The seed, the model's hash and the settings are stored in .npz files (see
 hftrainer info) and printed by --json; .bvh and .npy have no place for them, so give them a second -o NAME.npz.
-Without --guidance and --temperature the model's own choice is taken.
+Without --guidance, --temperature, --steps and --sampler the model's own choice is taken; which of them a model has
+depends on its kind. A model that denoises makes six seconds where no length is asked for.
 
 With --task the lines of --prompts are free instructions, "text" or "text#motion.npy", that the model is asked as they
 stand; <Motion_Placeholder>, <Motion_Placeholder_s1> and <Motion_Placeholder_Masked> are the attached motion or what is
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hftrainer.cli.motions import SETTINGS, add_drawing_flags, open_model, settings_of
 from hftrainer.cli.outputs import DATA, PICTURES, check_folder, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, near, whole
 from hftrainer.cli.progress import Progress
@@ -42,7 +44,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--frames", type=whole(1), help="length in frames, instead of --seconds")
     parser.flag("--samples", type=whole(1), default=1, help="motions for each sentence (default 1)")
     parser.flag("--seed", type=whole(0), default=0, help="the same seed gives the same motion (default 0)")
-    parser.flag("--guidance", type=above_zero(), help="above 1 follows the words more closely")
+    add_drawing_flags(parser)
     parser.flag("--temperature", type=above_zero(), help="below 1 more usual, above 1 more surprising")
     parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
     parser.flag("--prompt-mode", metavar="MODE", help="own, official_nolen, official_len, or direct: as it stands")
@@ -111,18 +113,11 @@ def check_device(device: str) -> None:
 
 def make(args: argparse.Namespace, prompts: Sequence[str], progress: Progress) -> Iterator[tuple[str, Motion]]:
     """Sentence and motion, one after the other, in the order in which files are numbered."""
-    progress("loading the model")
-    check_device(args.device)
-    from hftrainer.motion.representation.specs import get_spec
-    from hftrainer.pipelines.motiongpt import MotionGPTPipeline
-
-    pipe = MotionGPTPipeline.from_pretrained(args.model, device=args.device)
+    pipe = open_model(args, progress, "generate")
+    settings = settings_of(args, pipe, "generate")
     pipe.check(prompts)
-    least, most = pipe.frame_range
-    frames = frames_asked(args, least, most, get_spec("hml263").fps)
+    frames = frames_asked(args, *pipe.frame_range, pipe.fps)
     at_once = max(1, CHUNK // args.samples)
-    given = {"guidance": args.guidance, "temperature": args.temperature, "prompt_mode": args.prompt_mode}
-    settings = {name: value for name, value in given.items() if value is not None}
     for start in range(0, len(prompts), at_once):
         chunk = list(prompts[start : start + at_once])
         progress(f"generating {start * args.samples + 1} of {len(prompts) * args.samples}")
@@ -162,10 +157,16 @@ def write(motion: Motion, files: Sequence[Path], caption: str | None, progress: 
         kept.unlink()
 
 
-def tell_unknown(prompt: str, words: Sequence[str]) -> None:
-    """Say on stderr which words of a sentence the model passed over."""
-    listed = ", ".join(repr(word) for word in words)
-    print(f"hftrainer: the model does not know {listed} in {prompt!r}; it went by the other words.", file=sys.stderr)
+def tell_unread(motion: Motion, prompt: str | None) -> None:
+    """Say on stderr what of a sentence the model passed over: words that it does not know, an end that is too far."""
+    said = []
+    if words := motion.about.get("unknown_words"):
+        listed = ", ".join(repr(word) for word in words)
+        said.append(f"the model does not know {listed} in {prompt!r}; it went by the other words.")
+    if end := motion.about.get("unread"):
+        said.append(f"{prompt!r} is too long for the model; it did not read {end!r}.")
+    for line in said:
+        print(f"hftrainer: {line}", file=sys.stderr)
 
 
 def run_instructions(args: argparse.Namespace, progress: Progress) -> Done:
@@ -178,7 +179,7 @@ def run_instructions(args: argparse.Namespace, progress: Progress) -> Done:
         raise RequestError(f"--task must be one of {', '.join(TASKS)}; got {args.task!r}. {near(args.task, TASKS)}")
     if args.prompt_file is None:
         raise RequestError("--task needs instructions: --prompts FILE, one on each line.")
-    flags = ("seconds", "frames", "guidance", "temperature", "prompt_mode")
+    flags = ("seconds", "frames", *SETTINGS)
     surplus = [f"--{name.replace('_', '-')}" for name in flags if getattr(args, name) is not None]
     surplus += ["--samples"] * (args.samples != 1) + ["SENTENCE"] * bool(args.prompts)
     if surplus:
@@ -190,12 +191,10 @@ def run_instructions(args: argparse.Namespace, progress: Progress) -> Done:
     if not Path(args.prompt_file).is_file():
         raise RequestError(f"{args.prompt_file} must be a text file of instructions; there is none.")
     progress("loading the model")
-    check_device(args.device)
     from hftrainer.pipelines import instructions
-    from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 
     lines = instructions.read_lines(args.prompt_file)
-    pipe = MotionGPTPipeline.from_pretrained(args.model, device=args.device)
+    pipe = open_model(args, progress, "caption")  # what follows free instructions is what can also caption
     report: list[dict[str, Any]] = []
     said: list[str] = []
     for outcome in instructions.follow(pipe, lines, args.task, seed=args.seed, say=progress):
@@ -225,8 +224,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     rows = plan(args.output or [], count, DATA + PICTURES)
     report: list[dict[str, Any]] = []
     for index, (prompt, motion) in enumerate(make(args, prompts, progress)):
-        if motion.about.get("unknown_words") and not args.quiet and index % args.samples == 0:
-            tell_unknown(prompt, motion.about["unknown_words"])
+        if not args.quiet and index % args.samples == 0:
+            tell_unread(motion, prompt)
         write(motion, rows[index], prompt, progress)
         report.append(
             {

@@ -3,7 +3,8 @@
 Of one motion, --keep gives the shares of the frames that are kept at the start and at the end; they come back
 unchanged and where they were. Of two motions all frames are kept, --gap says the seconds between them, and the second
 goes on where the first one leads, or with --place where you say: metres to the left, metres ahead and degrees to
-the left, in the world of the first motion, whose first frame stands at 0 0 and faces ahead.
+the left, in the world of the first motion, whose first frame stands at 0 0 and faces ahead. --caption says what the
+motion shall be, to a model that denoises.
 """
 
 from __future__ import annotations
@@ -12,8 +13,15 @@ import argparse
 import math
 
 from hftrainer.cli.convert import check_names
-from hftrainer.cli.generate import write
-from hftrainer.cli.motions import add_model_flags, check_files, open_model, read_motion
+from hftrainer.cli.generate import tell_unread, write
+from hftrainer.cli.motions import (
+    add_drawing_flags,
+    add_model_flags,
+    check_files,
+    open_model,
+    read_motion,
+    settings_of,
+)
 from hftrainer.cli.outputs import DATA, PICTURES, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero
 from hftrainer.cli.progress import Progress
@@ -28,7 +36,9 @@ def arguments(parser: Parser) -> None:
                 help="what is kept as times, instead of --keep")  # fmt: skip
     parser.flag("--gap", type=above_zero("seconds"), help="of two motions: seconds between them")
     parser.flag("--place", nargs=3, type=float, metavar="NUMBER", help="of two motions: where the second begins")
+    parser.flag("--caption", metavar="SENTENCE", help="of a model that denoises: what the motion shall be")
     add_model_flags(parser)
+    add_drawing_flags(parser)
     parser.flag("-o", "--output", action="append", metavar="FILE",
                 help=f"may be repeated; {', '.join(DATA + PICTURES)}")  # fmt: skip
 
@@ -60,7 +70,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     files = check_files(args.files)
     check_names(args.named)
     (outputs,) = plan(args.output or [], 1, DATA + PICTURES)
-    pipe = open_model(args, progress)
+    pipe = open_model(args, progress, "inbetween")
+    settings = settings_of(args, pipe, "inbetween", ("caption",))
     from hftrainer.pipelines.joining import Place
 
     motions = [read_motion(pipe, file, args) for file in files]
@@ -70,11 +81,13 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         if args.place:
             x, z, degrees = args.place
             place = Place(x, z, -math.radians(degrees))
-        made = pipe.inbetween(*motions, gap=args.gap, place=place, seed=args.seed)
+        made = pipe.inbetween(*motions, gap=args.gap, place=place, seed=args.seed, **settings)
     else:
         keep = (0.25, 0.25) if args.keep is None else (args.keep[0], args.keep[1])
         seconds = None if args.keep_seconds is None else (args.keep_seconds[0], args.keep_seconds[1])
-        made = pipe.inbetween(motions[0], keep=keep, keep_seconds=seconds, seed=args.seed)
-    write(made, outputs, None, progress)
+        made = pipe.inbetween(motions[0], keep=keep, keep_seconds=seconds, seed=args.seed, **settings)
+    if not args.quiet:
+        tell_unread(made, args.caption)
+    write(made, outputs, args.caption, progress)
     report = {"frames": len(made), "fps": made.fps, "files": [str(out) for out in outputs], "about": dict(made.about)}
     return Done(report, [str(out) for out in outputs])

@@ -1,4 +1,4 @@
-"""What a model folder, a dataset folder or a motion file is.
+"""What a model folder, a dataset folder or a motion file is; without a name, which models are built in.
 
 Of a model: its hash, how many numbers its networks have, which statistics it has, its files with sizes and SHA-256, its
 configuration and its card. Of a dataset: its
@@ -23,8 +23,7 @@ BUILT_IN = Path(__file__).resolve().parent.parent / "artifacts"
 
 def arguments(parser: Parser) -> None:
     """What ``hftrainer info`` takes."""
-    parser.add_argument("thing", nargs="?", default="motiongpt-mini", metavar="THING",
-                        help="a folder, a file or a built-in model's name (default motiongpt-mini)")  # fmt: skip
+    parser.add_argument("thing", nargs="?", metavar="THING", help="a folder, a file or a built-in model's name")
     add_input_flags(parser)
 
 
@@ -43,12 +42,30 @@ def describe_folder(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "settings": settings, "files": files, "card": str(card) if card.exists() else None}
 
 
+def describe_mdm(folder: Path) -> dict[str, Any]:
+    """What an MDM artifact is: its hash, how many numbers it has, its statistics, frames that may be asked for."""
+    from hftrainer.models.motion.mdm.bundle import MDMBundle
+
+    bundle = MDMBundle.from_pretrained(folder)
+    return {
+        "hash": bundle.hash,
+        "parameters": {"denoiser": sum(p.numel() for p in bundle.network.parameters())},
+        "statistics": bundle.about.get("statistics", {}).get("name", bundle.representation),
+        "frame_range": list(bundle.frame_range),
+        "evaluation_frames": bundle.evaluation_frames,
+        "guidance": bundle.guidance,
+        "steps": bundle.config.steps,
+    }
+
+
 def folder_lines(report: dict[str, Any]) -> list[str]:
     """The description of a folder, for people."""
     lines = [report["folder"], ""]
     if "hash" in report:
         numbers = (f"{name.replace('_', ' ')} {count:,} numbers" for name, count in report["parameters"].items())
-        lines += [f"hash: {report['hash']}", *numbers, f"statistics: {report['statistics']}", ""]
+        lines += [f"hash: {report['hash']}", *numbers, f"statistics: {report['statistics']}"]
+        more = ("frame_range", "evaluation_frames", "guidance", "steps")
+        lines += [*(f"{name.replace('_', ' ')}: {report[name]}" for name in more if name in report), ""]
     for name, values in report["settings"].items():
         lines += [
             f"{name}:",
@@ -62,7 +79,13 @@ def folder_lines(report: dict[str, Any]) -> list[str]:
 
 
 def run(args: argparse.Namespace, progress: Progress) -> Done:
-    """Describe one thing."""
+    """Describe one thing, or list the built-in models."""
+    from hftrainer.pipelines.table import KINDS, built_in
+
+    if args.thing is None:
+        models = [{"name": name, "kind": kind.name, "verbs": list(kind.verbs)} for name, kind in built_in().items()]
+        lines = [f"{model['name']}: {', '.join(model['verbs'])}" for model in models]
+        return Done({"built_in": models}, [*lines, "", "hftrainer info NAME says more of one."])
     thing = Path(args.thing)
     if not thing.exists() and (BUILT_IN / args.thing).is_dir():
         thing = BUILT_IN / args.thing
@@ -77,6 +100,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
             from hftrainer.models.motion.motiongpt.bundle import describe
 
             report |= describe(thing)
+        elif any((thing / mark).is_file() for mark in KINDS["mdm"].marks):
+            report |= describe_mdm(thing)
         return Done(report, folder_lines(report))
     if not thing.is_file():
         known = ", ".join(sorted(folder.name for folder in BUILT_IN.glob("*") if folder.is_dir())) or "none"

@@ -170,9 +170,13 @@ class Denoising:
         return [found[at] for at in range(len(jobs))]
 
     def canvas(self, job: Job, drawing: Drawing) -> int:
-        """Frames that the network is shown for a job: whole patches."""
+        """Frames that the network is shown for a job."""
+        return self.whole_patches(max(job.frames, drawing.shown))
+
+    def whole_patches(self, frames: int) -> int:
+        """So many frames, or the few more that fill up the last patch of the network."""
         patch = self.bundle.config.patch
-        return -(-max(job.frames, drawing.shown) // patch) * patch
+        return -(-frames // patch) * patch
 
     def _groups(self, jobs: Sequence[Job], drawing: Drawing) -> Iterator[list[int]]:
         """Jobs that go in one pass: alike in length, or of any length where padded frames are masked."""

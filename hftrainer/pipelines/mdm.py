@@ -52,7 +52,12 @@ class MDMPipeline:
     """
 
     #: What the verbs of the command line may set beside what they all have.
-    settings = dict.fromkeys(("generate", "predict", "inbetween", "edit"), ("guidance", "steps", "sampler"))
+    settings = {
+        "generate": ("guidance", "steps", "sampler"),
+        "predict": ("guidance", "steps", "sampler"),
+        "inbetween": ("guidance", "steps", "sampler", "caption"),
+        "edit": ("guidance", "steps", "sampler"),
+    }
 
     def __init__(self, bundle: MDMBundle, *, local_files_only: bool = False) -> None:
         self.bundle = bundle

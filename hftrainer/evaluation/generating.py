@@ -1,0 +1,148 @@
+"""A model's motions for the test clips of a dataset, one file each, by many processes that may be stopped and resumed.
+
+Every process takes the clips whose number leaves its own rest (``i % shards``). A file appears whole or not at all, so
+what is there need not be made again, and how the work was cut up changes nothing: each motion has a seed of its own.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hftrainer.data.humanml3d import HumanML3D
+from hftrainer.data.official import LIMITS
+from hftrainer.motion.files.atomic import written_whole
+
+#: Motions are made in whole steps of this many frames.
+STEP = 4
+
+
+@dataclass(frozen=True)
+class Item:
+    """A motion to be made.
+
+    Attributes:
+        number: place among all of them, which decides the shard and the seed.
+        id: name of the clip; its file is ``ID.npy``.
+        prompt: what is asked.
+        frames: how many.
+    """
+
+    number: int
+    id: str
+    prompt: str
+    frames: int
+
+
+Make = Callable[[Sequence[Item]], Sequence[np.ndarray]]
+
+
+def items_of(
+    dataset: HumanML3D,
+    split: str = "test",
+    *,
+    within: tuple[int, int] = (40, 196),
+    captions: Mapping[str, str] | None = None,
+    ids: Sequence[str] | None = None,
+) -> tuple[list[Item], dict[str, str]]:
+    """What is to be made for a split: each clip's first caption of all of it, and its length.
+
+    Args:
+        dataset: with the split.
+        split: whose clips.
+        within: fewest and most frames that the model makes; a length is rounded down to whole steps of 4 and held
+            within.
+        captions: id -> caption, for clips where another one was chosen.
+        ids: only these clips.
+
+    Returns:
+        Items in the order of their ids; id -> why, of clips that the published protocol leaves out.
+
+    Raises:
+        KeyError: there is no such split.
+    """
+    items: list[Item] = []
+    passed: dict[str, str] = {}
+    wanted = None if ids is None else set(ids)
+    for name in sorted(dataset.ids(split)):
+        if wanted is not None and name not in wanted:
+            continue
+        length = len(dataset.features(name))
+        if not LIMITS.keeps(length):
+            passed[name] = f"{length} frames"
+            continue
+        whole = [caption.text for caption in dataset.captions(name) if caption.whole]
+        chosen = (captions or {}).get(name) or (whole[0] if whole else None)
+        if chosen is None:
+            passed[name] = "no caption of the whole clip"
+            continue
+        frames = min(max(length // STEP * STEP, within[0]), within[1])
+        items.append(Item(len(items), name, chosen, frames))
+    return items, passed
+
+
+def write_shard(
+    items: Sequence[Item],
+    folder: Path,
+    make: Make,
+    *,
+    shards: int = 1,
+    shard: int = 0,
+    batch: int = 64,
+    skip_existing: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> tuple[int, int]:
+    """Make one shard's motions and write ``ID.npy`` of each, float32 ``(T, D)``.
+
+    Args:
+        items: of all shards.
+        folder: gets the files.
+        make: items -> their motions; called with up to ``batch`` at a time.
+        shards, shard: how many processes there are, and which one this is.
+        batch: motions made together.
+        skip_existing: leave out what has a file.
+        say: gets a line of progress.
+
+    Returns:
+        How many were made, and how many were there.
+
+    Raises:
+        ValueError: no such shard, or motions that are not what was asked for.
+
+    >>> import tempfile
+    >>> there = Path(tempfile.mkdtemp())
+    >>> work = [Item(i, f"{i:06}", "a person walks", 40) for i in range(5)]
+    >>> write_shard(work, there, lambda some: [np.zeros((40, 263))] * len(some), shards=2, shard=1)
+    (2, 0)
+    >>> sorted(file.name for file in there.iterdir())
+    ['000001.npy', '000003.npy']
+    """
+    if shards < 1 or not 0 <= shard < shards:
+        raise ValueError(f"shard must be 0 to {shards - 1} of {shards}; got {shard}.")
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1; got {batch}.")
+    mine = [item for item in items if item.number % shards == shard]
+    left = [item for item in mine if not (skip_existing and (folder / f"{item.id}.npy").is_file())]
+    for start in range(0, len(left), batch):
+        some = left[start : start + batch]
+        made = make(some)
+        if len(made) != len(some):
+            raise ValueError(f"a model must make one motion a prompt, {len(some)}; got {len(made)}.")
+        for item, motion in zip(some, made, strict=True):
+            _write(folder / f"{item.id}.npy", np.asarray(motion, dtype=np.float32))
+        if say is not None:
+            say(f"shard {shard} of {shards}: {start + len(some)} of {len(left)}")
+    return len(left), len(mine) - len(left)
+
+
+def _write(path: Path, motion: np.ndarray) -> None:
+    if motion.ndim != 2 or not np.isfinite(motion).all():
+        raise ValueError(f"{path.name}: a motion must be (T, D) finite numbers; got {motion.shape}.")
+    buffer = io.BytesIO()
+    np.save(buffer, motion)
+    with written_whole(path) as beside:
+        beside.write_bytes(buffer.getvalue())

@@ -1,0 +1,189 @@
+"""How fast an MDM denoises: seconds a motion by sampler and batch, beside the plain way and the machine's best."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from hftrainer.models.motion.mdm.network import Condition
+from hftrainer.models.motion.mdm.sampling import SAMPLERS, denoiser, sample
+from hftrainer.motion.representation.convert import convert
+from hftrainer.pipelines.denoising import Drawing, drawing_for
+from hftrainer.pipelines.mdm import MDMPipeline
+
+#: A motion of a batch may cost this many times one alone; the denoiser must reach this share of the best product.
+BATCH_BAR, SHARE_BAR = 1.05, 0.75
+PROMPT = "a person walks forward and turns around"
+_KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def _quickest(work: Callable[[], Any], repeats: int) -> float:
+    """Seconds of the quickest of some runs."""
+    best = math.inf
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - begin)
+    return best
+
+
+def matmul_ceiling(precision: str = "fp32", size: int = 1024, repeats: int = 5, device: str = "cpu") -> float:
+    """The best rate of matrix products on this machine now, billions of operations a second.
+
+    Args:
+        precision: ``fp32`` or ``bf16``.
+        size: of the square matrices.
+        repeats: the quickest counts.
+        device: where.
+
+    >>> matmul_ceiling(size=64, repeats=1) > 0
+    True
+    """
+    one = torch.ones(size, size, dtype=_KINDS[precision], device=device)
+    one @ one
+
+    def work() -> None:
+        product = one @ one
+        if product.is_cuda:
+            torch.cuda.synchronize()
+
+    return 2 * size**3 / _quickest(work, repeats) / 1e9
+
+
+def step_operations(pipe: MDMPipeline, frames: int, tokens: int = 1) -> int:
+    """Multiplications and additions of matrix products that one pass over one motion takes.
+
+    Args:
+        pipe: whose denoiser is counted.
+        frames: that it is shown.
+        tokens: of the text.
+    """
+    config = pipe.bundle.config
+    width, size = config.width, config.joints * config.features * config.patch
+    places = -(-frames // config.patch) + (config.context_frames if config.completes else 0)
+    edges = 2 * places * size * width
+    decoder = config.architecture == "trans_dec"
+    places += 0 if decoder and not config.time_token else 1
+    layer = places * (4 * width * width + 2 * width * config.feed_forward) + 2 * places * places * width
+    if decoder:
+        layer += 2 * places * width * width + 2 * tokens * width * width + 2 * places * tokens * width
+    return 2 * (edges + config.layers * layer)
+
+
+def _plain(pipe: MDMPipeline, frames: int, drawing: Drawing) -> np.ndarray:
+    """One motion as the description reads: the sentence encoded again, two passes a step, single precision."""
+    bundle, config = pipe.bundle, pipe.bundle.config
+    told = Condition(frames=torch.ones(1, frames, dtype=torch.bool, device=bundle.device))
+    if config.condition == "text":
+        text, real = bundle.encode_text([PROMPT])
+        told = Condition(text=text, text_mask=real, frames=told.frames)
+    shape = (1, config.joints, config.features, pipe.denoising.whole_patches(max(frames, drawing.shown)))
+    made = sample(
+        bundle.network, pipe.denoising.schedule(drawing), shape, told, rng=[torch.Generator().manual_seed(0)],
+        guidance=drawing.guidance, merged=False,
+    )  # fmt: skip
+    return bundle.denormalize(made[0], frames).data
+
+
+def denoising_speed(
+    model: str | None = None, steps: int | None = None, batch: int = 8, frames: int = 120, repeats: int = 3,
+    device: str = "cpu",
+) -> dict[str, Any]:  # fmt: skip
+    """Seconds a motion, the model loaded and warm.
+
+    Args:
+        model: an MDM artifact; ``None`` is the built-in one.
+        steps: denoising steps; 20 by default, or as many as the network has.
+        batch: motions made together.
+        frames: of each motion.
+        repeats: each measurement is made as often; the quickest counts, so that company on the machine does not.
+        device: where.
+
+    Returns:
+        JSON values: seconds a motion by sampler and precision, alone and in a batch; the plain way and the ratio to it;
+        how far ``bf16`` moves the joints; the denoiser's share of the best matrix product. Parts with a bar have
+        ``bar`` and ``holds``.
+    """
+    pipe = MDMPipeline.from_pretrained(model, device=device)
+    bundle = pipe.bundle
+    if bundle.config.completes:
+        raise ValueError("model must make whole motions to be timed; this one continues them.")
+    frames = min(max(frames, pipe.frame_range[0]), pipe.frame_range[1])
+    count = min(20, bundle.config.steps) if steps is None else steps
+    prompt = PROMPT if bundle.config.condition == "text" else None
+    fp32 = drawing_for(bundle, steps=count)
+
+    def made(size: int, **drawing: Any) -> Callable[[], Any]:
+        return lambda: pipe([prompt] * size, [frames] * size, seed=list(range(size)), steps=count, **drawing)
+
+    made(1)()  # warm-up, and the sentence is encoded
+    plain = _quickest(lambda: _plain(pipe, frames, fp32), repeats)
+    rows = []
+    for sampler in SAMPLERS:
+        for precision in _KINDS if sampler == "dpm" else ("fp32",):
+            if sampler == "plms" and count < 2:
+                continue
+            made(1, sampler=sampler, precision=precision)()
+            alone = _quickest(made(1, sampler=sampler, precision=precision), repeats)
+            together = _quickest(made(batch, sampler=sampler, precision=precision), max(1, repeats - 1)) / batch
+            rows.append({
+                "sampler": sampler, "precision": precision, "batch_1_s": round(alone, 4),
+                f"batch_{batch}_s": round(together, 4), "ratio_to_plain": round(plain / alone, 2),
+            })  # fmt: skip
+    one, other = (convert(made(1, sampler="dpm", precision=p)()[0], _joints(pipe)).data for p in _KINDS)
+    first = rows[0]
+    cost = first[f"batch_{batch}_s"] / first["batch_1_s"]
+    return {
+        "what": "denoising", "model_hash": bundle.hash, "device": device, "cores_seen": os.cpu_count(),
+        "threads_used": torch.get_num_threads(), "frames": frames, "frames_shown": max(frames, fp32.shown),
+        "steps": count, "parameters": sum(p.numel() for p in bundle.network.parameters()),
+        "plain_s": round(plain, 4), "samplers": rows,
+        "batch_over_alone": {"value": round(cost, 3), "bar": BATCH_BAR, "holds": cost <= BATCH_BAR},
+        "bf16_moves_joints": round(float(np.linalg.norm(one - other, axis=-1).mean()), 5),
+        "denoiser": [_denoiser(pipe, frames, size, name, repeats) for size in (1, batch) for name in _KINDS],
+    }  # fmt: skip
+
+
+def _joints(pipe: MDMPipeline) -> str:
+    return "joints" if pipe.bundle.representation == "hml263" else "joints_kit"
+
+
+def _denoiser(pipe: MDMPipeline, frames: int, size: int, precision: str, repeats: int) -> dict[str, Any]:
+    """One guided step by itself, and its share of the best product, measured right before and after."""
+    bundle, config = pipe.bundle, pipe.bundle.config
+    drawing = drawing_for(bundle, precision=precision)
+    shown = pipe.denoising.whole_patches(max(frames, drawing.shown))
+    prompt = PROMPT if config.condition == "text" else None
+    real = (torch.arange(shown) < frames).expand(size, -1)
+    told, guidance = pipe.denoising.condition([prompt] * size, real, drawing)
+    step = denoiser(bundle.network, told, guidance, merged=True)
+    x = torch.zeros(size, config.joints, config.features, shown, device=bundle.device)
+    t = torch.zeros(size, dtype=torch.long, device=bundle.device)
+    place = str(bundle.device)
+    best = matmul_ceiling(precision, repeats=repeats, device=place)
+    with torch.no_grad(), pipe.denoising.products(drawing):
+        step(x, t)
+
+        def work() -> None:
+            if step(x, t).is_cuda:
+                torch.cuda.synchronize()
+
+        seconds = _quickest(work, 2 * repeats)
+    best = max(best, matmul_ceiling(precision, repeats=repeats, device=place))
+    tokens = 1 if told.text is None else told.text.shape[1]
+    passes = size * (1 if guidance is None else 2)
+    rate = passes * step_operations(pipe, shown, tokens) / seconds / 1e9
+    share = rate / best
+    row: dict[str, Any] = {
+        "batch": size, "precision": precision, "step_s": round(seconds, 5), "gflops": round(rate, 1),
+        "best_product_gflops": round(best, 1), "share": round(share, 3),
+    }  # fmt: skip
+    if precision == "fp32" and size > 1:
+        row |= {"bar": SHARE_BAR, "holds": share >= SHARE_BAR}
+    return row
