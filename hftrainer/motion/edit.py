@@ -8,10 +8,17 @@ from __future__ import annotations
 import numpy as np
 
 from hftrainer.motion.clip import Motion
+from hftrainer.motion.mirroring import mirror_map
 from hftrainer.motion.representation.convert import convert
 from hftrainer.motion.representation.hml263 import first_heading, hml263_to_joints, kit251_to_joints
-from hftrainer.motion.representation.specs import Representation
-from hftrainer.motion.rotation import quat_rotate
+from hftrainer.motion.representation.motion135 import (
+    motion135_to_joints,
+    motion135_to_rotations,
+    pelvis_place,
+    rotations_to_motion135,
+)
+from hftrainer.motion.representation.specs import Representation, list_specs
+from hftrainer.motion.rotation import matrix_to_quat_wxyz, quat_rotate, quat_wxyz_to_matrix, slerp
 from hftrainer.motion.skeleton import SKELETONS, Skeleton
 from hftrainer.motion.timing import METHODS, fit_times, resample_times, sample
 
@@ -23,11 +30,14 @@ _POSITIONS = ("joints", "joints_kit")
 _FEATURES = {"hml263": "joints", "kit251": "joints_kit"}
 
 
-def _kind(motion: Motion) -> tuple[Representation, Skeleton]:
+def _kind(motion: Motion, known: tuple[str, ...] = (*_POSITIONS, *_FEATURES, "motion135")) -> tuple[
+    Representation, Skeleton
+]:
     spec = motion.representation
-    if spec.name not in _POSITIONS and spec.name not in _FEATURES:
-        known = ", ".join([*_POSITIONS, *_FEATURES])
-        raise ValueError(f"{motion.name}: editing must get one of {known}; got {spec.name}. Convert it first.")
+    if spec.name not in known:
+        raise ValueError(
+            f"{motion.name}: editing must get one of {', '.join(known)}; got {spec.name}. Convert it to one of those."
+        )
     return spec, SKELETONS[spec.skeleton]
 
 
@@ -38,8 +48,9 @@ def resample(motion: Motion, fps: float, method: str = "phase") -> Motion:
     """The same movement at another frame rate.
 
     Args:
-        motion: positions are interpolated. Features are not numbers that can be: hml263 goes through joints and is
-            encoded again, which its route records and which costs one frame.
+        motion: positions are interpolated, rotations of motion135 turned evenly between frames (slerp). Features are
+            not numbers that can be: hml263 goes through joints and is encoded again, which its route records and which
+            costs one frame.
         fps: frames per second of the result.
         method: ``"phase"`` or ``"grid"``; see ``resample_times``.
 
@@ -70,6 +81,10 @@ def resample(motion: Motion, fps: float, method: str = "phase") -> Motion:
             )
         return convert(resample(convert(motion, _FEATURES[spec.name]), fps, method), spec)
     times = resample_times(len(motion), motion.fps, fps, method)
+    if spec.name == "motion135":
+        local, translation = motion135_to_rotations(motion.data, name=motion.name)
+        turns = quat_wxyz_to_matrix(slerp(matrix_to_quat_wxyz(local), times))
+        return motion.replace(data=rotations_to_motion135(turns, sample(translation, times)), fps=fps)
     return motion.replace(data=sample(motion.data, times), fps=fps)
 
 
@@ -104,43 +119,29 @@ def mirror(motion: Motion) -> Motion:
     """The movement as a mirror shows it: left and right change places.
 
     Args:
-        motion: joints change sides and x its sign. Features are mirrored number by number, which is what encoding the
-            mirrored joints gives for a body whose left and right bones are equally long. (HumanML3D's reference body
-            has bones that differ by up to 7 mm between the sides; those lengths change sides too.)
+        motion: any. Joints change sides and x its sign; all other representations are mirrored number by number, see
+            ``hftrainer.motion.mirroring``, which is what encoding the mirrored joints gives for a body whose left and
+            right bones are equally long. (HumanML3D's reference body has bones that differ by up to 7 mm between the
+            sides; those lengths change sides too. SMPL's pelvis rests 2 mm beside the middle.)
 
     Raises:
-        ValueError: a representation that cannot be edited.
+        ValueError: a representation that is not one of ``list_specs()``.
 
     >>> motion = Motion(np.random.default_rng(0).normal(size=(5, 22, 3)), "joints", fps=20)
     >>> bool((mirror(mirror(motion)).data == motion.data).all())
     True
     """
-    spec, skeleton = _kind(motion)
-    twins = np.array(skeleton.mirror)
-    flip = np.array([-1, 1, 1], dtype=np.float32)
-    if spec.name in _POSITIONS:
-        return motion.replace(data=motion.data[:, twins] * flip)
-    count = len(twins)
-    data = motion.data.copy()
-    data[:, 0:2] *= -1  # yaw step, x of the root's step
-    below = twins[1:] - 1  # twins of the joints without the root
-    for name, order, sign in (
-        ("ric", below, flip),
-        ("rotations", below, np.array([1, -1, -1, -1, 1, 1], dtype=np.float32)),  # M R M, first two columns
-        ("velocity", twins, flip),
-    ):
-        where = spec.channel(name).slice
-        block = data[:, where].reshape(len(data), len(order), -1)
-        data[:, where] = (block[:, order] * sign).reshape(len(data), -1)
-    data[:, 12 * count - 5 :] = data[:, 12 * count - 5 :][:, [2, 3, 0, 1]]
-    return motion.replace(data=data)
+    spec, _ = _kind(motion, list_specs())
+    order, sign = mirror_map(spec.name)
+    flat = motion.data.reshape(len(motion), -1)
+    return motion.replace(data=(flat[:, order] * sign).reshape(motion.data.shape))
 
 
 def on_floor(motion: Motion) -> Motion:
     """The movement with its lowest joint at height 0.
 
     Args:
-        motion: joints or features; only heights change.
+        motion: joints, hml263, kit251, or motion135 on the neutral SMPL body; only heights change.
 
     Raises:
         ValueError: a representation that cannot be edited.
@@ -153,6 +154,10 @@ def on_floor(motion: Motion) -> Motion:
     if spec.name in _POSITIONS:
         data = motion.data.copy()
         data[..., 1] -= data[..., 1].min()
+        return motion.replace(data=data)
+    if spec.name == "motion135":
+        data = motion.data.copy()
+        data[:, 1] -= motion135_to_joints(data, name=motion.name)[..., 1].min()
         return motion.replace(data=data)
     decode = hml263_to_joints if spec.name == "hml263" else kit251_to_joints
     low = decode(motion.data)[..., 1].min()
@@ -167,7 +172,7 @@ def face_forward(motion: Motion) -> Motion:
     """The movement turned about the vertical through its first root so that its first frame faces +Z.
 
     Args:
-        motion: joints. Features begin facing +Z by construction and are returned unchanged.
+        motion: joints or motion135. hml263 and kit251 begin facing +Z by construction and are returned unchanged.
 
     Raises:
         ValueError: hips and shoulders of the first frame give no direction on the ground.
@@ -179,6 +184,14 @@ def face_forward(motion: Motion) -> Motion:
     spec, skeleton = _kind(motion)
     if spec.name in _FEATURES:
         return motion
+    if spec.name == "motion135":
+        local, _ = motion135_to_rotations(motion.data, name=motion.name)
+        joints = motion135_to_joints(motion.data, name=motion.name)
+        turn = first_heading(joints, name=motion.name)
+        pivot = joints[0, 0] * np.array([1.0, 0.0, 1.0])
+        local[:, 0] = quat_wxyz_to_matrix(turn) @ local[:, 0]
+        pelvis = quat_rotate(turn, joints[:, 0] - pivot) + pivot
+        return motion.replace(data=rotations_to_motion135(local, pelvis - pelvis_place()))
     turn = first_heading(motion.data, skeleton=skeleton, name=motion.name)
     pivot = motion.data[0, 0] * np.array([1.0, 0.0, 1.0])
     return motion.replace(data=quat_rotate(turn, motion.data - pivot) + pivot)
