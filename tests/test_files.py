@@ -42,9 +42,6 @@ def test_npz_refusals(tmp_path):
         load(path, fps=30)
     with pytest.raises(KeyError, match="did you mean 'hml263'"):
         load(path, "humanml3d")
-    np.savez(tmp_path / "amass.npz", poses=np.zeros((9, 156)), trans=np.zeros((9, 3)), mocap_framerate=120.0)
-    with pytest.raises(ValueError, match="AMASS data.*body model"):
-        load(tmp_path / "amass.npz")
     np.savez(tmp_path / "bare.npz", motion=FEATURES)
     with pytest.raises(ValueError, match="representation, fps.*absent, found are motion"):
         load(tmp_path / "bare.npz")
@@ -112,7 +109,7 @@ def test_endings(tmp_path):
         load(tmp_path / "a.npz", unit="m")
     save(motion, tmp_path / "A.NPZ")
     assert len(load(tmp_path / "A.NPZ")) == 12
-    assert set(READ) - set(WRITE) == {".amc"}
+    assert set(READ) - set(WRITE) == {".amc", ".c3d", ".trc"} and set(WRITE) - set(READ) == {".glb", ".usda"}
 
 
 ASF = """:version 1.10
@@ -175,7 +172,7 @@ def test_amc_with_its_skeleton(tmp_path):
         load(tmp_path / "02_01.amc", fps=120)
 
 
-@pytest.mark.parametrize("ending", WRITE)
+@pytest.mark.parametrize("ending", sorted(set(WRITE) - {".fbx"}))  # that one has tests/test_fbx.py
 def test_a_file_is_whole_or_absent(tmp_path, ending, monkeypatch):
     motion = Motion(marching(5), "joints", 20)
     path = tmp_path / "new" / f"a{ending}"
