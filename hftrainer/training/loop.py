@@ -36,6 +36,9 @@ class Schedule:
         precision: ``"float32"`` or ``"bfloat16"`` (mixed precision, about twice as fast where the CPU has it).
         log_every, validate_every, save_every: in steps; 0 means at the end only.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``, which takes a GPU when there is one.
+        curve: ``"cosine"``, or ``"steps"``: the rate stays where the warm-up leaves it, which is a last step before the
+            peak, as MoMask and MoGenTS have it, and is multiplied by ``gamma`` from each of ``milestones`` on.
+        milestones, gamma: steps and factor of ``"steps"``.
         accumulate: parts of a batch that one process works on one after the other. More parts need less memory and
             give the same gradient; the codes of a motion tokenizer follow each part.
     """
@@ -54,6 +57,9 @@ class Schedule:
     save_every: int = 500
     device: str = "auto"
     accumulate: int = 1
+    curve: str = "cosine"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.learning_rate <= 0:
@@ -64,10 +70,23 @@ class Schedule:
             raise ValueError(f"device must be one of {', '.join(DEVICES)}; got {self.device!r}.")
         if self.accumulate < 1:
             raise ValueError(f"accumulate must be at least 1; got {self.accumulate}.")
+        if self.curve not in ("cosine", "steps"):
+            raise ValueError(f"curve must be cosine or steps; got {self.curve!r}.")
+        if self.milestones and self.curve != "steps":
+            raise ValueError(f"milestones need curve = \"steps\"; got {self.curve!r}.")
         object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "milestones", tuple(self.milestones))
 
     def rate(self, step: int) -> float:
-        """Learning rate of step 0, 1, …"""
+        """Learning rate of step 0, 1, …
+
+        >>> Schedule(10, 0.5, warmup=3, curve="steps", milestones=(5,)).rate(4)
+        0.375
+        """
+        if self.curve == "steps":
+            warm = min(step + 2, self.warmup) if self.warmup else 1
+            passed = sum(step >= milestone for milestone in self.milestones)
+            return self.learning_rate * warm / (self.warmup + 1) * self.gamma**passed
         if step < self.warmup:
             return self.learning_rate * (step + 1) / self.warmup
         done = torch.tensor((step - self.warmup) / max(1, self.steps - self.warmup))

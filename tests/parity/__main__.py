@@ -17,6 +17,7 @@ from tests.parity import (
     mdm,
     mdm_text,
     mogents_door,
+    mogents_generation,
     mogents_tokenizer,
     mogents_transformers,
     motiongpt_evaluation,
@@ -29,7 +30,7 @@ from tests.parity import (
 
 FAMILIES = (
     zoo, zoo_bodies, zoo_evaluation, mdm, mdm_text, motiongpt_evaluation, motiongpt_networks, motiongpt_words,
-    mogents_door, mogents_tokenizer, mogents_transformers,
+    mogents_door, mogents_tokenizer, mogents_transformers, mogents_generation,
 )  # fmt: skip
 
 #: Files that explain a folder and hold no numbers of their own.

@@ -51,6 +51,7 @@ def hide_cells(tokens: Tensor, real: Tensor, mask: int) -> tuple[Tensor, Tensor]
     Returns:
         As ``hide_poses``, ``(B, T, J)`` both.
     """
+    tokens = tokens.contiguous()  # draws fill memory in its order
     batch, frames, columns = tokens.shape
     share = _share(batch, tokens.device)
     whole = _choose(share, frames, real)

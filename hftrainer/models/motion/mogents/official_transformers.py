@@ -108,11 +108,12 @@ def to_theirs(state: Mapping[str, Tensor], config: TransformerConfig) -> dict[st
     found = {theirs: state[ours] for ours, theirs in keys(config).items()}
     name = their_key("places", config.columns)
     if name not in found:
-        found[name] = _computed(config)
+        found[name] = computed_places(config)
     return found
 
 
-def _computed(config: TransformerConfig) -> Tensor:
+def computed_places(config: TransformerConfig) -> Tensor:
+    """The table of positions that networks of a size begin with, or have where it is not learned."""
     small = TransformerConfig(width=config.width, heads=config.heads, columns=config.columns, layers=1, codes=1)
     return MaskedTransformer(small).places
 
