@@ -159,6 +159,22 @@ def test_drawing_only_what_changes_is_drawing_everything(speed):
         assert np.array_equal(np.asarray(canvas.reduce(SAMPLES)), parts[frame])
 
 
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_a_shadow_fades_before_its_mask_ends(size):
+    stage = Stage(marching(40), 20, (size, size))
+    masks = 0
+    for shadow, _, _ in stage.outlines(np.arange(0, 40, 4)):
+        found = shadow()
+        assert found is not None
+        (left, top), mask = found
+        grey = np.asarray(mask)
+        inside = [left > 0, top > 0, left + mask.width < size * SAMPLES, top + mask.height < size * SAMPLES]
+        edges = [grey[:, 0], grey[0], grey[:, -1], grey[-1]]
+        assert all(edge.max() <= 1 for edge, whole in zip(edges, inside, strict=True) if whole) and grey.max() > 40
+        masks += sum(inside)
+    assert masks > 20
+
+
 def test_the_trail_grows_with_the_way():
     moving, standing = marching(25, speed=2), marching(25, speed=0)
     for joints, least in ((moving, 40), (standing, 0)):

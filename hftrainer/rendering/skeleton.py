@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -108,6 +109,8 @@ class Stage:
         self.marks = np.arange(0.0, self.walked[-1], 0.06 * self.scale)  # metres walked, where the trail has corners
         self.marked = np.stack([np.interp(self.marks, self.walked, way[:, axis]) for axis in range(3)], axis=1)
         self.blur = max(1.0, 0.006 * self.height)
+        # Both blurs reach 10/3 of it; two cells of the coarse mask more, or small pictures show the mask's edge.
+        self.soft = math.ceil(4 * self.blur) + 8
         self.trail_width = max(2, round(0.007 * self.height))
         self.background = self._background()
         self.reach = _REACH * max(self.scale, 0.3)
@@ -277,7 +280,7 @@ class Stage:
         def draw_on(canvas: Image.Image, soft: Shadow, row: int, frame: int) -> list[Box]:
             trail = self._trail(frame)
             shadow = shadows[row].reshape(-1, 2)
-            pad = 4 * self.blur
+            pad = self.soft
             shade = np.stack([shadow.min(axis=0) - pad, shadow.max(axis=0) + pad]) * SAMPLES
             boxes = self._clear(canvas, frame, [trail, shade, extents[row]])
             draw = ImageDraw.Draw(canvas)
@@ -297,7 +300,7 @@ class Stage:
 
     def _shadow(self, outlines: np.ndarray, dark: np.ndarray) -> Shadow:
         """The soft shadow on the floor, darkest where the body touches it: its place and its mask."""
-        pad = int(4 * self.blur)
+        pad = self.soft
         low = np.floor(outlines.min(axis=(0, 1))).astype(int) - pad
         high = np.ceil(outlines.max(axis=(0, 1))).astype(int) + pad
         low, high = np.maximum(low, 0), np.minimum(high, [self.width, self.height])
