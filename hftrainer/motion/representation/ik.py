@@ -88,7 +88,7 @@ def t_pose(joints: Any) -> np.ndarray:
     rest = directions * np.median(SMPL22.bone_lengths(joints), axis=0)[:, None]
     for joint, below in enumerate(_CHILDREN):
         if len(below) > 1:
-            below = list(below)
+            below = [*below]
             bones = joints[:, below] - joints[:, [joint]]  # (T, n, 3)
             shape = rest[below]
             for _ in range(4):  # turn every frame onto the mean shape, take the mean of that again
