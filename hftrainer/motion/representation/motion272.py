@@ -147,7 +147,10 @@ def hml263_to_motion272(features: Any, *, sums: str = "chains", name: str = "mot
     """motion272 of hml263 features without fitting a body: its joints, its rotations, 20 to 30 fps.
 
     The positions are those of the features on HumanML3D's own body. The rotations are the stored ones, brought from
-    HumanML3D's rest pose to that of the published 272 data. They are swings alone: hml263 holds no turning about bones.
+    HumanML3D's rest pose to that of the published 272 data. They are swings alone, and joint j carries the turn of the
+    bone that *arrives* at it, as hml263 stores it and the released bridge keeps it. A body is posed by the turns of the
+    bones that leave a joint: posed by these, its joints are 10 to 15 cm from the stored positions. To pose a body, go
+    through ``motion135``, as ``convert`` does (2.5 cm).
 
     Args:
         features: ``(T, 263)`` physical features at 20 fps.
