@@ -27,9 +27,8 @@ def statistics(width: int = 263, seed: int = 3) -> tuple[np.ndarray, np.ndarray]
 def bundle(representation: str = "hml263", tower: bool = True, **fields: Any) -> MDMBundle:
     """A bundle of some 10,000 numbers."""
     width = 263 if representation == "hml263" else 251
-    more = {"mask_frames": True, **fields}
-    config = MDMConfig(joints=width, width=16, layers=1, heads=2, feed_forward=32, positions=260, text_width=8,
-                       **{"steps": STEPS, **more})  # fmt: skip
+    small = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 32, "positions": 260, "text_width": 8}
+    config = MDMConfig(joints=width, **{**small, "steps": STEPS, "mask_frames": True, **fields})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = MDM(config)
@@ -38,8 +37,10 @@ def bundle(representation: str = "hml263", tower: bool = True, **fields: Any) ->
         torch.nn.init.normal_(words.positions)
         text = ClipTower(words) if tower else None
     habit = None if config.mask_frames or config.completes else 60
-    made = MDMBundle(network, Statistics(*statistics(width), representation), text if config.condition == "text" else None,
-                     guidance=2.5 if config.guidable else 1.0, evaluation_frames=habit)  # fmt: skip
+    made = MDMBundle(
+        network, Statistics(*statistics(width), representation), text if config.condition == "text" else None,
+        guidance=2.5 if config.guidable else 1.0, evaluation_frames=habit,
+    )  # fmt: skip
     made.about["name"] = "mdm-tiny"
     return made
 

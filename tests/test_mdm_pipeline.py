@@ -14,8 +14,8 @@ from hftrainer.pipelines.mdm import MDMPipeline
 from tests import mdm_tiny
 
 #: The features that the authors' edit of the upper body keeps.
-AUTHORS_KEEP = [(0, 9), (13, 18), (22, 27), (31, 36), (67, 78), (85, 96), (103, 114), (121, 132), (193, 201), (205, 210),
-                (214, 219), (223, 228), (259, 262)]  # fmt: skip
+AUTHORS_KEEP = [(0, 9), (13, 18), (22, 27), (31, 36), (67, 78), (85, 96), (103, 114), (121, 132), (193, 201),
+                (205, 210), (214, 219), (223, 228), (259, 262)]  # fmt: skip
 
 
 def pipeline(**fields):
@@ -47,8 +47,10 @@ def test_sentences_to_arrays(pipe):
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"mask_frames": False}, {"patch": 4}, {"architecture": "trans_dec"}], ids=["masked", "2022", "patches", "decoder"]
-)  # fmt: skip
+    "fields",
+    [{}, {"mask_frames": False}, {"patch": 4}, {"architecture": "trans_dec"}],
+    ids=["masked", "2022", "patches", "decoder"],
+)
 def test_alone_or_in_company(fields):
     pipe = pipeline(**fields)
     prompts, lengths, seeds = ["a person walks", "a man sits down and waves", None], [47, 60, 41], [5, 9, 5]
@@ -128,7 +130,8 @@ def test_in_between(pipe, length):
 def test_two_clips_with_a_gap(pipe):
     first, second = mdm_tiny.clip(100, 1), mdm_tiny.clip(150, 2)
     made = pipe.inbetween(first, second, gap=2.0, place=Place(0.5, 2.0, 0.3))
-    assert len(made) == 290 and np.array_equal(made.data[:100], first.data) and np.array_equal(made.data[140:], second.data)
+    assert len(made) == 290 and np.array_equal(made.data[:100], first.data)
+    assert np.array_equal(made.data[140:], second.data)
     there = place_of(made.data, 140)
     assert abs(there.x - 0.5) + abs(there.z - 2.0) < 1e-4
     with pytest.raises(ValueError, match="up to 196 frames"):
