@@ -42,10 +42,13 @@ class Evaluator:
 
     Attributes:
         hash: identity of the files it came from, ``"unsaved"`` before.
+        reads: what sentences must be: words with parts of speech.
 
     Raises:
         ArtifactError: the parts do not fit one another.
     """
+
+    reads = "words"
 
     def __init__(self, network: TextMotionEvaluator, words: WordVectors, mean: np.ndarray, std: np.ndarray) -> None:
         config = network.config
@@ -82,6 +85,8 @@ class Evaluator:
             return cls._official(folder, weights[0])
         check_files(folder, FILES)
         config = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
+        if "kind" in config:
+            raise ArtifactError(f"{folder} must hold {cls.__name__}; got {config['kind']}. Use load_evaluator.")
         network = TextMotionEvaluator(read_config(EvaluatorConfig, config, FILES[0]))
         load_weights(network, folder / "evaluator.safetensors")
         try:
@@ -119,6 +124,16 @@ class Evaluator:
             self.hash = folder_hash(out, FILES)
 
     @property
+    def kind(self) -> str:
+        """Its name in reports: that of the representation."""
+        return self.representation
+
+    @property
+    def width(self) -> int:
+        """Numbers of an embedding."""
+        return self.network.config.width
+
+    @property
     def representation(self) -> str:
         """What motions must be in: ``hml263`` or ``kit251``, by the networks' width."""
         return "kit251" if self.network.config.features == get_spec("kit251").width else "hml263"
@@ -145,13 +160,17 @@ class Evaluator:
         return np.concatenate(rows) if rows else np.zeros((0, self.network.config.width), np.float32)
 
     @torch.no_grad()
-    def motions(self, motions: Sequence[Motion], padding: str = "alone", batch: int = 32) -> np.ndarray:
+    def motions(
+        self, motions: Sequence[Motion], padding: str = "alone", batch: int = 32, frames: int = 4
+    ) -> np.ndarray:
         """Embeddings of motions.
 
         Args:
             motions: in ``representation``, at least 4 frames each; frames beyond the last full four are not read.
             padding: see ``TextMotionEvaluator.encode_motions``.
             batch: motions at once; with ``"consumed"`` and ``"packed"`` it changes the result.
+            frames: zeros fill motions up to so many, or to the longest of the batch. With ``"packed"`` and the longest
+                of all motions, 196 in published tables, the batch changes nothing.
 
         Returns:
             ``(N, width)`` float32.
@@ -168,7 +187,7 @@ class Evaluator:
         for start in range(0, len(motions), batch):
             part = motions[start : start + batch]
             lengths = torch.tensor([len(m) // FRAMES_PER_MOVEMENT * FRAMES_PER_MOVEMENT for m in part])
-            padded = torch.zeros(len(part), max(4, int(lengths.max())), spec.width)
+            padded = torch.zeros(len(part), max(frames, int(lengths.max())), spec.width)
             for row, motion, length in zip(padded, part, lengths.tolist(), strict=True):
                 row[:length] = torch.from_numpy((motion.data[:length] - self.mean) / self.std)
             rows.append(self.network.encode_motions(padded, lengths, padding).numpy())

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hftrainer.errors import ArtifactError
+from hftrainer.models.artifact import unfilled
 from hftrainer.models.evaluator.network import CONTACTS, EvaluatorConfig, TextMotionEvaluator
 from hftrainer.models.evaluator.words import WordVectors
 
@@ -53,6 +54,18 @@ def evaluator_keys() -> dict[str, str]:
         for layer, name in (("first", "main.0"), ("second", "main.3"), ("readout", "out_net")):
             keys[f"movement.{layer}.{kind}"] = f"movement_encoder.{name}.{kind}"
     return keys
+
+
+def manifest(config: EvaluatorConfig) -> dict[str, tuple[int, ...]]:
+    """The authors' keys ``PART.KEY`` and the shape of each, for any widths; KIT's twin has 251 features.
+
+    >>> manifest(EvaluatorConfig())["movement_encoder.main.0.weight"]
+    (512, 259, 4)
+    """
+    with unfilled():
+        network = TextMotionEvaluator(config)
+    table = evaluator_keys()
+    return {table[name]: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def find_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

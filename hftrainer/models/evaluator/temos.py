@@ -125,7 +125,11 @@ class TemosEvaluator(nn.Module):
 
     def encode_texts(self, ids: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, L)`` and ``(B, L)`` bool -> mean and standard deviation ``(B, W)`` of the embeddings."""
-        return self.text(nn.functional.relu(self.bert(ids, real)), real)
+        return self.gather_texts(self.bert(ids, real), real)
+
+    def gather_texts(self, vectors: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """DistilBERT's vectors ``(B, L, text width)``, and which are real -> mean and standard deviation ``(B, W)``."""
+        return self.text(nn.functional.relu(vectors), real)
 
     def encode_motions(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Motions to embeddings.

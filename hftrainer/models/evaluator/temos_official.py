@@ -93,17 +93,24 @@ def find_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return weights
 
 
-def build(weights: Mapping[str, Tensor], heads: int = 4, text_heads: int = 12, frames: int = 300) -> TemosEvaluator:
+#: Heads of the released transformers, and of DistilBERT; no shape tells them.
+HEADS = (4, 12)
+
+
+def build(
+    weights: Mapping[str, Tensor], heads: int | None = None, text_heads: int | None = None, frames: int = 300
+) -> TemosEvaluator:
     """The networks from tensors by the authors' names; sizes are read off their shapes.
 
     Args:
         weights: of ``find_weights``.
-        heads, text_heads: which shapes do not tell.
+        heads, text_heads: those of the released model when not given.
         frames: frames that are read of a motion.
 
     Raises:
         ArtifactError: keys are missing or unexpected, or shapes do not fit; all of them are listed.
     """
+    heads, text_heads = heads or HEADS[0], text_heads or HEADS[1]
     name = "textencoder.text_model.embeddings.{}_embeddings.weight"
     sizes = {
         "entry": "motionencoder.skel_embedding.weight",
