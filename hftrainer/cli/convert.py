@@ -78,8 +78,11 @@ def bvh_options(args: argparse.Namespace, bvh: bool) -> dict[str, Any]:
     return options
 
 
-def convert_file(job: Job) -> None:
+def convert_file(job: Job) -> list[str]:
     """Convert one file.
+
+    Returns:
+        What each conversion on the way did to the movement.
 
     Raises:
         ValueError: the file holds no motion, its meaning must be said, or there is no road to ``job.to``.
@@ -87,12 +90,14 @@ def convert_file(job: Job) -> None:
     """
     from hftrainer.motion.edit import resample
     from hftrainer.motion.files import load, save
-    from hftrainer.motion.representation.convert import convert
+    from hftrainer.motion.representation.convert import convert, describe_route
 
     motion = load(job.source, representation=job.named, fps=job.fps)
     if job.resample is not None:
         motion = resample(motion, job.resample)
-    save(convert(motion, job.to) if job.to else motion, job.target, **job.options)
+    done = convert(motion, job.to) if job.to else motion
+    save(done, job.target, **job.options)
+    return describe_route(done, len(motion.route))
 
 
 def attempt(job: Job) -> str | None:
@@ -163,5 +168,6 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     options = bvh_options(args, target.suffix.lower() == ".bvh")
     if args.skip_existing and target.exists():
         return Done({"converted": [], "skipped": [str(target)], "failed": {}}, [f"{target} is there already"])
-    convert_file(Job(source, target, args.named, args.fps, args.to, args.resample, options))
-    return Done({"converted": [str(target)], "skipped": [], "failed": {}}, [str(target)])
+    roads = convert_file(Job(source, target, args.named, args.fps, args.to, args.resample, options))
+    report = {"converted": [str(target)], "skipped": [], "failed": {}, "roads": roads}
+    return Done(report, [str(target), *(f"  {road}" for road in roads)])

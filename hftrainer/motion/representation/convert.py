@@ -50,6 +50,7 @@ __all__ = [
     "convert",
     "dart276_to_joints",
     "dart276_to_motion135",
+    "describe_route",
     "find_route",
     "hml263_to_joints",
     "hml263_to_joints_by_rotations",
@@ -227,6 +228,28 @@ def convert(motion: Motion, target: str | Representation) -> Motion:
 
 #: What ``hftrainer.motion.edit.resample`` takes as it is.
 _RESAMPLED = ("joints", "motion135")
+
+
+def describe_route(motion: Motion, since: int = 0) -> list[str]:
+    """What each road did to a converted motion, one sentence per road.
+
+    Args:
+        motion: a motion with a route.
+        since: how much of its route to leave out: ``len(before.route)`` tells of the last conversion alone.
+
+    >>> import numpy as np
+    >>> describe_route(convert(Motion(np.zeros((40, 263)), "hml263", fps=20), "joints"))
+    ['hml263 > joints, exact: the stored positions']
+    """
+    names = (*motion.route, motion.representation.name)[since:]
+    known = {(road.source, road.target): road for road in ROADS}
+    lines = []
+    for source, target in zip(names, names[1:], strict=False):
+        road = known.get((source, target))
+        if road is not None:
+            rate = "" if road.to_fps is None else f", {road.to_fps:g} fps"
+            lines.append(f"{source} > {target}{rate}, {'exact' if road.exact else 'lossy'}: {road.about}")
+    return lines
 
 
 def _lossy(route: tuple[Road, ...]) -> int:
