@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hftrainer.bench import moving_body
+from hftrainer.cli import main
 from hftrainer.motion import Motion, edit
 from hftrainer.motion.axes import FACING_Y_TO_FACING_Z, Z_UP_TO_Y_UP
+from hftrainer.motion.files import load
 from hftrainer.motion.mirroring import mirror_map
 from hftrainer.motion.representation import convert as roads
 from hftrainer.motion.representation.babel135 import babel135_to_rotations, rotations_to_babel135
@@ -45,6 +47,8 @@ from hftrainer.motion.representation.motion272 import (
 from hftrainer.motion.representation.specs import get_spec, list_specs
 from hftrainer.motion.rotation import matrix_to_rot6d_rows, rot6d_rows_to_matrix, rotvec_to_matrix
 from hftrainer.motion.skeleton import CANON272_REST, SMPL22
+from tests.parity import zoo_bodies
+from tests.parity.__main__ import run_folder
 
 NEW = ("motion135", "motion272", "interhuman262", "dart276", "babel135", "hymotion201")
 
@@ -537,3 +541,49 @@ def test_a_long_clip_is_quick():
     convert(coded, "joints")
     convert(coded, "motion135")
     assert time.process_time() - start < 2
+
+
+# ---------------------------------------------------------------------------------------------- command and parity
+
+
+def test_the_command_takes_the_new_names_and_prints_the_roads(tmp_path, capsys):
+    np.save(tmp_path / "walk.npy", joints_to_hml263(moving_body(30)))
+    np.save(tmp_path / "other.npy", body(frames=8))
+
+    def command(*words):
+        code = main(["convert", *(str(tmp_path / word) if "." in word else word for word in words)])
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    code, out, _ = command("walk.npy", "walk.npz", "--to", "motion272")
+    assert code == 0 and "hml263 > motion135, 30 fps, lossy: " in out and "motion135 > motion272, lossy: " in out
+    assert load(tmp_path / "walk.npz").route == ("hml263", "motion135")
+    code, out, err = command("walk.npy", "no.npz", "--to", "MotionStreamer-272")
+    assert code == 2 and "did you mean 'motion272'?" in err and not (tmp_path / "no.npz").exists()
+    code, out, err = command("other.npy", "no.npz")
+    assert code == 2 and "a width of 135 is shared by motion135, babel135" in err
+    assert command("other.npy", "other.npz", "--from", "motion135", "--to", "babel135")[0] == 0
+    assert load(tmp_path / "other.npz").representation.name == "babel135"
+    code, out, err = command("other.npz", "no.npz", "--to", "dart276")
+    assert code == 2 and "motion135 must have 20 fps to become dart276; got 30" in err
+
+
+@pytest.mark.parametrize("name", ["interhuman262.npz", "dart276_babel135_hy201.npz",
+                                  "hml263_global_rot_walk_turn_first40.npz"])  # fmt: skip
+def test_parity_runs_and_sees_every_wrong_number(name, shared, tmp_path):
+    with np.load(shared / "golden" / "zoo" / name) as file:
+        arrays = {key: file[key] for key in file.files}
+    kinds = [kind for kind in zoo_bodies.KINDS if kind.matches(shared / "golden" / "zoo" / name)]
+    assert len(kinds) == 1
+    checks = kinds[0].run(shared / "golden" / "zoo" / name)
+    assert checks and all(check.holds for check in checks), [check for check in checks if not check.holds]
+    quiet = {"local_rotmat", "global_rotmat_chain"}  # another kind's
+    for key in sorted(set(arrays) - quiet):
+        wrong = arrays[key].copy()
+        flat = wrong.reshape(-1)
+        flat[flat.size // 2] += 0.01 * max(1.0, float(np.abs(flat).max()))
+        np.savez(tmp_path / name, **{**arrays, key: wrong})
+        assert not all(check.holds for check in kinds[0].run(tmp_path / name)), f"a wrong {key} was not noticed"
+        np.savez(tmp_path / name, **{**arrays, key: arrays[key][:-1]})
+        (result,) = run_folder(tmp_path, families=(zoo_bodies,))
+        assert result.verdict == "fail", f"a short {key} was not noticed"
