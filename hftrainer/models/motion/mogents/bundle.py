@@ -15,6 +15,7 @@ Weights may also be ``.pt``. MoMask's bundle (``models.motion.momask.bundle``) i
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -27,12 +28,14 @@ from torch import Tensor
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import folder_hash, read_torch_file, resolve, write_json, written_folder
 from hftrainer.models.clip import ClipTokens, ClipTower
-from hftrainer.models.motion.mogents import official
+from hftrainer.models.motion.mogents import generation, official
+from hftrainer.models.motion.mogents.decoding import Start
 from hftrainer.models.motion.mogents.length import LengthEstimator
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.official import MOGENTS, Family, Network
 from hftrainer.models.motion.mogents.release import Release
 from hftrainer.models.motion.mogents.residual import ResidualTransformer
+from hftrainer.models.motion.mogents.sampling import Settings
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
 from hftrainer.models.motion.momask.tokenizer import MoMaskTokenizer
 from hftrainer.models.motion.motiongpt.bundle import Statistics
@@ -43,12 +46,16 @@ from hftrainer.models.tower_files import (
     build_clip,
     fetch_tower,
     openai_rows,
+    read_state,
     read_tower,
     save_tower,
 )
 from hftrainer.models.tower_files import WEIGHTS as TOWER_WEIGHTS
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.specs import get_spec
+
+#: Codes of each stream: ``(B, L, Q)`` of poses, ``(B, L, J, Q)`` of joints; -1 stands for nothing.
+Codes = tuple[Tensor, ...]
 
 INDEX, CLIP, TEXT = "model_index.json", "clip.safetensors", "text_encoder"
 #: Tokens of a sentence, start and end included: all that CLIP reads.
@@ -57,7 +64,7 @@ CONTEXT = 77
 _IMAGE_HALF = ("visual.", "logit_scale", "input_resolution", "context_length", "vocab_size")
 
 
-class MaskedBundle:
+class MaskedBundle(ABC):
     """What the bundles of MoGenTS and MoMask have in common.
 
     Args:
@@ -70,6 +77,7 @@ class MaskedBundle:
 
     Attributes:
         networks: in eval mode.
+        motion_tokenizer: features to residual codes and back.
         text: the text tower; ``None`` until it is needed where the artifact has none inside.
         hash: identity of the files on disk, ``"unsaved"`` before.
 
@@ -96,6 +104,9 @@ class MaskedBundle:
                 f"{self.family.title} must have the networks {', '.join(needed)}; got {', '.join(networks) or 'none'}."
             )
         self.networks = {name: networks[name].eval() for name in self.family.networks if name in networks}
+        tokenizer = self.networks["vq"]
+        assert isinstance(tokenizer, MoGenTSTokenizer | MoMaskTokenizer)
+        self.motion_tokenizer = tokenizer
         self.statistics = statistics
         if self.motion_tokenizer.config.features != statistics.spec.width:
             raise ArtifactError(
@@ -115,11 +126,42 @@ class MaskedBundle:
             self.attach(text)
 
     @property
-    def motion_tokenizer(self) -> MoGenTSTokenizer | MoMaskTokenizer:
-        """Features to residual tokens and back."""
-        found = self.networks["vq"]
-        assert isinstance(found, MoGenTSTokenizer | MoMaskTokenizer)
-        return found
+    @abstractmethod
+    def columns(self) -> tuple[int, ...]:
+        """Cells of a token frame in each stream of codes."""
+
+    @abstractmethod
+    def encode(self, features: Tensor) -> Codes:
+        """``(B, T, D)`` normalised features -> codes of each stream, ``(B, L, Q)`` or ``(B, L, J, Q)``."""
+
+    @abstractmethod
+    def generate(
+        self,
+        text: Tensor,
+        lengths: Tensor,
+        settings: Settings,
+        *,
+        rng: generation.Source = "official",
+        starts: Sequence[Start] | None = None,
+    ) -> Codes:
+        """Codes of each stream.
+
+        Args:
+            text: ``(B, E)`` sentence vectors.
+            lengths: ``(B,)`` token frames.
+            settings: how codes are made.
+            rng: see ``mogents.generation.chance_of``.
+            starts: for each stream, what is there already.
+        """
+
+    @abstractmethod
+    def decode(self, codes: Codes, lengths: Tensor | None = None) -> list[Tensor]:
+        """Codes of each stream -> normalised features ``(T, D)`` of each sample.
+
+        Args:
+            codes: as ``encode`` and ``generate`` give them.
+            lengths: ``(B,)`` token frames; each sample is then decoded as if it were alone.
+        """
 
     @property
     def length_estimator(self) -> LengthEstimator | None:
@@ -338,10 +380,39 @@ class MaskedBundle:
 
 
 class MoGenTSBundle(MaskedBundle):
-    """Everything that MoGenTS needs to turn words into motion, in one object and one folder; see ``MaskedBundle``."""
+    """Everything that MoGenTS needs to turn words into motion, in one object and one folder; see ``MaskedBundle``.
+
+    Its streams are poses and joints.
+    """
 
     family = MOGENTS
     default = "mogents-mini"
+    motion_tokenizer: MoGenTSTokenizer
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        return (1, self.motion_tokenizer.config.columns)
+
+    def encode(self, features: Tensor) -> Codes:
+        return self.motion_tokenizer.encode(features)
+
+    def generate(
+        self,
+        text: Tensor,
+        lengths: Tensor,
+        settings: Settings,
+        *,
+        rng: generation.Source = "official",
+        starts: Sequence[Start] | None = None,
+    ) -> Codes:
+        networks = generation.Networks(
+            self.masked("mask_aux"), self.masked("mask_ts"), self.residual("res_aux"), self.residual("res_ts")
+        )
+        start = None if starts is None else generation.Starts(*starts)
+        return generation.generate_codes(networks, text, lengths, settings, rng=rng, start=start)
+
+    def decode(self, codes: Codes, lengths: Tensor | None = None) -> list[Tensor]:
+        return generation.decode_codes(self.motion_tokenizer, *codes, lengths)
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -376,6 +447,21 @@ def clip_state(tower: ClipTower) -> dict[str, Tensor]:
     return found
 
 
+def read_image_half(path: Path) -> dict[str, Tensor]:
+    """What a file of OpenAI's CLIP holds beside the text half; nothing for a folder, or a file of the text half alone.
+
+    Raises:
+        ArtifactError: no such file, or a damaged one.
+    """
+    if path.is_dir():
+        return {}
+    return {
+        key: value.contiguous().clone()
+        for key, value in read_state(path).items()
+        if key.startswith("visual.") or key == "logit_scale"
+    }
+
+
 def _read_text(folder: Path, precision: str) -> Tower | None:
     if (folder / TEXT).is_dir():
         return read_tower(folder / TEXT)
@@ -391,12 +477,13 @@ def _weights_file(folder: Path, name: str) -> Path | None:
 
 
 def _read_state(file: Path, skip: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """Names and tensors, single precision where they were half; names that begin with one of ``skip`` are not read."""
+    """Names and tensors in single precision; with ``skip`` as they are, without the names that begin so."""
     if file.suffix == ".pt":
         value = read_torch_file(file)
         if not isinstance(value, Mapping) or not all(isinstance(part, Tensor) for part in value.values()):
             raise ArtifactError(f"{file} must hold names and tensors; got {type(value).__name__}.")
-        return {key: part for key, part in value.items() if not (skip and key.startswith(skip))}
+        kept = {key: part for key, part in value.items() if not (skip and key.startswith(skip))}
+        return kept if skip else {key: part.float().clone() for key, part in kept.items()}
     try:
         if not skip:
             state = load_file(file)
@@ -414,7 +501,7 @@ def _read_description(folder: Path, family: Family) -> tuple[dict[str, Any], str
     name = config_file(family)
     absent = [file for file in (name, "Mean.npy", "Std.npy") if not (folder / file).is_file()]
     said: dict[str, Any] = {}
-    if not absent:
+    if name not in absent:
         try:
             said = json.loads((folder / name).read_text(encoding="utf-8"))
         except ValueError as error:

@@ -182,8 +182,13 @@ def config_from_artifact(family: Family, said: Mapping[str, Any], dataset: str) 
     Raises:
         ValueError: unknown groups or fields, or values of a wrong type; all of them are listed.
     """
-    problems = [f"unknown group {group}" for group in said if group not in family.groups]
+    problems = [f"unknown group {group}" for group in said if group not in (*family.groups, "network")]
     config: dict[str, dict[str, Any]] = {}
+    ours = said.get("network", {})
+    if isinstance(ours, Mapping) and all(name in family.networks and isinstance(ours[name], Mapping) for name in ours):
+        config["network"] = {name: dict(fields) for name, fields in ours.items()}
+    else:
+        problems.append(f"network must say fields of {', '.join(family.networks)}; got {ours!r}")
     for group, (_, usual) in family.groups.items():
         given = said.get(group, {})
         if not isinstance(given, Mapping):
@@ -327,8 +332,20 @@ def _places(config: TransformerConfig) -> Tensor:
     return grid_table(*GRID, config.width) if config.columns > 1 else position_table(PLACES, config.width)
 
 
+def other_tables(
+    family: Family, name: str, state: Mapping[str, Tensor], config: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Tables of positions that are computed here and that a file has other numbers in."""
+    sizes = network_config(family, name, config)
+    key = "" if not isinstance(sizes, TransformerConfig) else official_transformers.their_key("places", sizes.columns)
+    if key not in state or key in official_transformers.keys(sizes).values():
+        return []
+    apart = float((state[key].float() - _places(sizes)).abs().max())
+    return [] if apart < 1e-4 else [f"{key} must be sines and cosines; it is up to {apart:.2g} away from them"]
+
+
 def their_state(network: Network) -> dict[str, Tensor]:
-    """A network's tensors in the authors' names."""
+    """A network's tensors in the authors' names, computed tables of positions among them."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     if isinstance(network, LengthEstimator):
         return {theirs: state[ours] for ours, theirs in length_keys(network.config).items()}

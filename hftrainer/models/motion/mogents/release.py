@@ -155,7 +155,9 @@ def read_release(
     config = official.config_from_options(family, options, problems)
     if config is not None:
         for name, state in found.items():
-            problems += [f"{name}: {said}" for said in official.misfits(family, name, state, config)]
+            wrong = official.misfits(family, name, state, config)
+            wrong = wrong or official.other_tables(family, name, state, config)
+            problems += [f"{name}: {said}" for said in wrong]
     _agree(family, dataset, options, motion_tokenizer, problems, remarks)
     if problems or config is None or pair is None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
