@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from hftrainer.models.motion.mdm.editing import LOWER_BODY, body_parts, joint_features, joints_of, made_features
+from hftrainer.models.motion.mdm.editing import (
+    LOWER_BODY,
+    body_parts,
+    frames_around,
+    gap,
+    joint_features,
+    joints_of,
+    kept_numbers,
+    made_features,
+)
 from hftrainer.models.motion.mdm.network import Condition
-from hftrainer.models.motion.mdm.sampling import sample
+from hftrainer.models.motion.mdm.sampling import Kept, sample
 from hftrainer.models.motion.mdm.schedule import Schedule
 from hftrainer.motion.representation.hml263 import hml263_to_joints
 from hftrainer.pipelines.joining import Place, place_of
@@ -96,6 +105,24 @@ def test_the_authors_order(fields):
     for i, n in enumerate([60, 44]):
         assert np.array_equal(bundle.denormalize(want[i], n).data, by_state[i])
         assert np.array_equal(by_state[i], by_seed[i])
+
+
+def test_the_authors_editing():
+    """Their in-between: half of the frames are made, and the padding up to what is shown is kept as it is, at 0."""
+    pipe, clip = pipeline(mask_frames=False), mdm_tiny.clip(46)
+    bundle, span = pipe.bundle, gap(46)
+    made = pipe.infer_edit(clip, "he sits", span=span, rng="official", seed=7)[0]
+    motion = torch.zeros(1, 263, 1, 60)
+    motion[0, ..., :46] = bundle.normalize(clip)
+    mask = kept_numbers(None, frames_around([span], 60), motion.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        told = Condition(text=bundle.encode_text(["he sits"])[0])
+        want = sample(bundle.network, Schedule.named("cosine", mdm_tiny.STEPS), motion.shape, told, guidance=2.5,
+                      kept=Kept(motion, mask))  # fmt: skip
+    start, stop = span
+    assert span == (11, 34) and np.array_equal(bundle.denormalize(want[0], 46).data[start:stop], made[start:stop])
+    assert np.array_equal(made[:start], clip.data[:start]) and np.array_equal(made[stop:], clip.data[stop:])
 
 
 def test_without_words(pipe):

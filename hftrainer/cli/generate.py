@@ -116,7 +116,8 @@ def make(args: argparse.Namespace, prompts: Sequence[str], progress: Progress) -
     pipe = open_model(args, progress, "generate")
     settings = settings_of(args, pipe, "generate")
     pipe.check(prompts)
-    frames = frames_asked(args, *pipe.frame_range, pipe.fps)
+    least, most = pipe.frame_range
+    frames = frames_asked(args, least, most, pipe.fps)
     at_once = max(1, CHUNK // args.samples)
     for start in range(0, len(prompts), at_once):
         chunk = list(prompts[start : start + at_once])

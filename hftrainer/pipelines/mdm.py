@@ -352,8 +352,9 @@ class MDMPipeline:
         Returns:
             One float32 ``(T, D)`` array a motion.
         """
-        one = isinstance(motions, Motion) or (isinstance(motions, np.ndarray) and motions.ndim == 2)
-        clips: list[Any] = [motions] if one else list(motions)
+        if isinstance(motions, Motion) or (isinstance(motions, np.ndarray) and motions.ndim == 2):
+            motions = [motions]
+        clips = list(motions)
         said = [texts] * len(clips) if texts is None or isinstance(texts, str) else list(texts)
         made = self._edited(clips, each(said, len(clips), "texts"), part, span, seed, drawing)
         return [motion.data.copy() for motion in made]

@@ -124,7 +124,7 @@ def denoising_speed(
 
     made(1)()  # warm-up, and the sentence is encoded
     plain = _quickest(lambda: _plain(pipe, frames, fp32), repeats)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for sampler in SAMPLERS:
         for precision in _KINDS if sampler == "dpm" else ("fp32",):
             if sampler == "plms" and count < 2:
