@@ -21,6 +21,7 @@ from hftrainer.models.artifact import read_config, write_json
 from hftrainer.motion.files.atomic import written_whole
 from hftrainer.training.loop import Schedule
 from hftrainer.training.mdm import train_mdm
+from hftrainer.training.mogents import train_transformers
 from hftrainer.training.motiongpt import train_language, train_tokenizer
 from hftrainer.training.processes import processes
 from hftrainer.training.residual_tokenizer import train_residual_tokenizer
@@ -30,6 +31,7 @@ _COMMON = (
     "kind", "about", "data", "splits", "validate_split", "bad_clips", "network", "settings", "schedule", "start",
     "freeze",
 )  # fmt: skip
+_TRANSFORMERS = ("tokenizer", "text_tower")
 #: What each kind of recipe may say beside the fields that all have, and what trains it.
 KINDS: dict[str, tuple[tuple[str, ...], Callable[[Run], None]]] = {
     "motiongpt-tokenizer": ((), train_tokenizer),
@@ -37,6 +39,10 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[Run], None]]] = {
     "mdm": (("text_tower",), train_mdm),
     "momask-tokenizer": ((), train_residual_tokenizer),
     "mogents-tokenizer": ((), train_residual_tokenizer),
+    "momask-mask": (_TRANSFORMERS, train_transformers),
+    "momask-residual": ((*_TRANSFORMERS, "mask"), train_transformers),
+    "mogents-mask": (_TRANSFORMERS, train_transformers),
+    "mogents-residual": ((*_TRANSFORMERS, "mask"), train_transformers),
 }
 
 

@@ -172,7 +172,7 @@ def add_residuals(
     layers = config.quantizers - 1
     if settings.residual_layers is not None:
         layers = min(layers, settings.residual_layers)
-    mixing = "batch" if config.mixing == "sample" and not own else config.mixing
+    mixing = "none" if config.mixing == "none" else "sample" if own else "batch"
     blind = settings.unconditional and own  # the authors' residuals read the text even then
     model = Guided(network, text, real, settings.residual_guidance, unconditional=blind, merged=own, mixing=mixing)
     now = torch.where(cells, tokens, network.pad)

@@ -51,7 +51,7 @@ class MaskedTransformer(Transformer):
             body = self.placed(body)
             attended = self.across_columns(body[1:], context)
             sample, frame = context.frames
-            body = body[1:].permute(0, 2, 1, 3).index_put((frame, sample), attended).transpose(1, 2)
+            body = body[1:].permute(0, 2, 1, 3).index_put((frame, sample), attended.to(body.dtype)).transpose(1, 2)
         else:
             body = body[1:]
         if config.time_attention:
