@@ -2,7 +2,6 @@
 
 import re
 
-import bvhio
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,41 +14,10 @@ from hftrainer.motion.files.matching import match_joints
 from hftrainer.motion.files.names import PRESETS, SKELETON_NAMES, guess_unit
 from hftrainer.motion.representation.convert import convert
 from hftrainer.motion.representation.ik import joints_to_rotations, t_pose
-from hftrainer.motion.rotation import euler_to_matrix, rotvec_to_matrix
+from hftrainer.motion.rotation import euler_to_matrix
 from hftrainer.motion.skeleton import SMPL22
 from hftrainer.rendering.speed import marching
-
-MM = 1e-3
-
-
-def lively(frames: int = 24, seed: int = 0, heading: float = 0.0) -> np.ndarray:
-    """A body of constant bones in wild but smooth movement: raised arms, bends, half turns; ``(T, 22, 3)``."""
-    rng = np.random.default_rng(seed)
-    at = np.arange(frames)[:, None, None] / frames
-    middle, swing, phase = rng.uniform(-0.5, 0.5, (22, 3)), rng.uniform(-0.9, 0.9, (22, 3)), rng.uniform(0, 6, (22, 1))
-    local = rotvec_to_matrix(middle + swing * np.sin(2 * np.pi * at + phase))
-    turn = np.zeros((frames, 3))
-    turn[:, 1] = heading + 2.5 * at[:, 0, 0]
-    local[:, 0] = rotvec_to_matrix(turn) @ local[:, 0]
-    joints, world = np.zeros((frames, 22, 3)), np.empty_like(local)
-    joints[:, 0] = [0, 0.95, 0] + np.cumsum(rng.uniform(-0.03, 0.03, (frames, 3)), axis=0)
-    for joint, parent in enumerate(SMPL22.parents):
-        world[:, joint] = local[:, joint] if parent < 0 else world[:, parent] @ local[:, joint]
-        if parent >= 0:
-            joints[:, joint] = joints[:, parent] + world[:, parent] @ SMPL22.rest[joint]
-    return joints
-
-
-def seen_by_bvhio(path, names=SMPL22.joints) -> np.ndarray:
-    """``(T, 22, 3)`` joint positions as bvhio places them, in the file's unit."""
-    root = bvhio.readAsHierarchy(str(path))
-    by_name = {joint.Name: joint for joint, _, _ in root.layout()}
-    frames = root.getKeyframeRange()[1] + 1
-    positions = np.empty((frames, 22, 3))
-    for frame in range(frames):
-        root.loadPose(frame)
-        positions[frame] = [tuple(by_name[name].PositionWorld) for name in names]
-    return positions
+from tests.moving import MM, lively, loosened, seen_by_bvhio
 
 
 @pytest.mark.parametrize("heading", range(0, 360, 15))
@@ -66,8 +34,8 @@ def test_bvhio_sees_our_joints_over_every_heading(tmp_path, heading):
 @given(st.integers(0, 10_000), st.floats(0, 2 * np.pi), st.booleans())
 def test_any_motion_comes_back(tmp_path_factory, seed, heading, loose):
     joints = lively(6, seed, heading)
-    if loose:  # as a network has it: bones that stretch
-        joints = joints + np.random.default_rng(seed).normal(0, 0.01, joints.shape)
+    if loose:
+        joints = loosened(joints, seed)
     path = tmp_path_factory.mktemp("bvh") / "a.bvh"
     motion = Motion(joints, "joints", 20)
     save(motion, path)
@@ -150,7 +118,15 @@ def test_options(tmp_path):
     assert np.ptp(back[:, 0, [0, 2]], axis=0).max() < 0.1 * MM
     assert np.abs((back - back[:, :1]) - (motion.data - motion.data[:, :1])).max() < 0.1 * MM
 
-    for wrong in ({"unit": "ft"}, {"names": "maya"}, {"fps": 0}, {"bones": "soft"}):
+    for names in ("unreal", "vrm"):
+        save(motion, tmp_path / "n.bvh", names=names, up="z")
+        seen = seen_by_bvhio(tmp_path / "n.bvh", PRESETS[names]) / 100
+        assert np.abs(seen[..., [0, 2, 1]] * [1, 1, -1] - motion.data).max() < MM  # +Z up: y is -z
+        back = load(tmp_path / "n.bvh")
+        assert (back.about["skeleton"], back.about["up"], back.about["unit"]) == (names, "z", "cm")
+        assert np.abs(back.data - motion.data).max() < 0.1 * MM
+
+    for wrong in ({"unit": "ft"}, {"names": "maya"}, {"fps": 0}, {"bones": "soft"}, {"up": "x"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             save(motion, tmp_path / "w.bvh", **wrong)
     with pytest.raises(TypeError, match="speed"):

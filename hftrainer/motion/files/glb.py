@@ -165,7 +165,7 @@ def smooth_quats(rotations: np.ndarray) -> np.ndarray:
     """
     quats = matrix_to_quat_wxyz(rotations)
     turned = (quats[1:] * quats[:-1]).sum(axis=-1) < 0
-    flips = np.concatenate([np.zeros_like(turned[:1]), turned]).cumsum(axis=0) % 2
+    flips = np.concatenate([np.zeros((1, quats.shape[1]), bool), turned]).cumsum(axis=0) % 2
     return np.where(flips[..., None] == 1, -quats, quats)
 
 

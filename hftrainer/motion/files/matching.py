@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from collections.abc import Sequence
 
@@ -101,10 +102,13 @@ def match_joints(
 def _by_words(names: Sequence[str], parents: Sequence[int] | None) -> tuple[dict[str, Spot], list[str]]:
     """Spots of the 22 joints, and those that no name tells."""
     ends = {name for name in names if name.endswith("@end")}
+    common = os.path.commonprefix([name for name in names if name not in ends])
+    common = re.sub(r"[A-Za-z0-9]*$", "", common)  # a rig's own prefix, such as CC_Base_
+    parts = {name: split_name(name.removeprefix(common)) for name in names}
     by_part: dict[tuple[str, str], str] = {}
     for name in names:
         if name not in ends:
-            by_part.setdefault(split_name(name), name)
+            by_part.setdefault(parts[name], name)
     taken: set[str] = set()
     found: dict[str, Spot] = {}
 
@@ -131,8 +135,10 @@ def _by_words(names: Sequence[str], parents: Sequence[int] | None) -> tuple[dict
     if "neck" not in found and shoulders:
         found["neck"] = shoulders
     if {"pelvis", "neck"} <= found.keys():
-        spine = [name for name in names if name not in taken and name not in ends and split_name(name)[1] in _SPINE
-                 and not split_name(name)[0]]  # fmt: skip
+        spine = _between(names, parents, found["pelvis"], found["neck"])
+        if spine is None:
+            spine = [name for name in names if name not in taken | ends and not parts[name][0]
+                     and parts[name][1] in _SPINE]  # fmt: skip
         found.update(_spine(found["pelvis"], [{name: 1.0} for name in spine], found["neck"]))
         if "head" not in found:
             end = next((f"{name}@end" for name in found["neck"] if f"{name}@end" in ends), None)
@@ -141,6 +147,17 @@ def _by_words(names: Sequence[str], parents: Sequence[int] | None) -> tuple[dict
             if f"{side}_collar" not in found and f"{side}_shoulder" in found:
                 found[f"{side}_collar"] = _mix(found["neck"], found[f"{side}_shoulder"], 0.33)
     return found, [joint for joint in SMPL22.joints if joint not in found]
+
+
+def _between(names: Sequence[str], parents: Sequence[int] | None, pelvis: Spot, neck: Spot) -> list[str] | None:
+    """Joints between pelvis and neck in a tree, lower ones first; ``None`` where the tree does not tell."""
+    if parents is None or len(pelvis) > 1 or len(neck) > 1:
+        return None
+    first, joint, line = names.index(next(iter(pelvis))), names.index(next(iter(neck))), []
+    while joint >= 0 and joint != first:
+        joint = parents[joint]
+        line.insert(0, joint)
+    return [names[j] for j in line[1:]] if joint == first else None
 
 
 def _mix(start: Spot, stop: Spot, share: float) -> Spot:
