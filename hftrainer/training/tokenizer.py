@@ -125,7 +125,8 @@ class ReconstructionTask(ABC, Generic[Network]):
         settings: TokenizerSettings,
         seed: int,
     ) -> None:
-        self.network, self.statistics, self.settings, self.seed = network, statistics, settings, seed
+        self.network: Network = network
+        self.statistics, self.settings, self.seed = statistics, settings, seed
         if not clips:
             raise ValueError("the motion tokenizer needs clips; got none that are long enough. Check the dataset.")
         per = network.config.frames_per_token

@@ -220,7 +220,8 @@ def _step(task: Task, optimizer: torch.optim.Optimizer, step: Case, x: Tensor, w
     total.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     for name, quantizer in zip(("code_count_1d", "code_count_2d"), task.streams, strict=False):
-        for layer, want in enumerate(step.get(name, step.get("code_count", []))):
+        counts: list[Any] = step.get(name) or step.get("code_count") or []
+        for layer, want in enumerate(counts):
             if want is not None:
                 yield compare(f"{what} {name} {layer}", quantizer.layer(layer).code_count, want, 1e-6)
 

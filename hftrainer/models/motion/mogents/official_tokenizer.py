@@ -147,11 +147,8 @@ def to_ours(state: Mapping[str, Tensor], config: TokenizerConfig) -> dict[str, T
     for name in training_only(hollow(config)):
         layer, _, kind = name.rpartition(".")
         codes = found[f"{layer}.codebook"]
-        made = {
-            "code_sum": codes.clone, "code_count": lambda codes=codes: torch.ones(len(codes)),
-            "started": lambda: torch.tensor(True),
-        }  # fmt: skip
-        found[name] = made[kind]()
+        begun = {"code_count": torch.ones(len(codes)), "started": torch.tensor(True)}
+        found[name] = begun[kind] if kind in begun else codes.clone()
     return found
 
 
