@@ -26,10 +26,11 @@ from tests.parity import (
     zoo,
     zoo_bodies,
     zoo_evaluation,
+    zoo_ik,
 )
 
 FAMILIES = (
-    zoo, zoo_bodies, zoo_evaluation, mdm, mdm_text, motiongpt_evaluation, motiongpt_networks, motiongpt_words,
+    zoo, zoo_bodies, zoo_evaluation, zoo_ik, mdm, mdm_text, motiongpt_evaluation, motiongpt_networks, motiongpt_words,
     mogents_door, mogents_tokenizer, mogents_transformers, mogents_generation,
 )  # fmt: skip
 

@@ -31,9 +31,7 @@ def _npz(*keys: str) -> Callable[[Path], bool]:
     return lambda path: npz_keys(path) >= set(keys)
 
 
-CONTENT: tuple[Later, ...] = (
-    Later("joints to motion135 by IK", _npz("feats263", "motion135_it0"), rest=True),
-)
+CONTENT: tuple[Later, ...] = ()
 
 #: Families whose files are known by the folder they lie in; the folder's name starts with the family's.
 FAMILIES = ("mdm", "mogents")
