@@ -467,6 +467,17 @@ def test_roads_are_taken_in_a_row_and_the_route_says_which():
         assert convert(rows, "joints").data.shape[1:] == (22, 3)
 
 
+def test_motion135_becomes_hml263_from_any_rate():
+    slow = Motion(body(frames=20), "motion135", fps=20)
+    assert convert(slow, "hml263").route == ("motion135",) and len(convert(slow, "hml263")) == 19
+    want = convert(convert(slow, "joints"), "hml263").data
+    assert np.abs(convert(slow, "hml263").data - want).max() < 2e-5
+    fast = Motion(np.repeat(slow.data, 6, axis=0), "motion135", fps=120)  # every sixth frame, nothing between two
+    assert np.abs(convert(fast, "hml263").data - want).max() < 2e-5
+    other = convert(slow.replace(fps=30), "hml263")
+    assert other.fps == 20 and len(other) == 13 and other.seconds == pytest.approx(19 / 30, abs=0.05)
+
+
 def test_no_way_round_because_of_a_frame_rate():
     walk = Motion(body(frames=12), "motion135", fps=20, name="walk")
     with pytest.raises(ValueError, match="walk: motion135 must have 30 fps to become motion272; got 20. Resample it"):

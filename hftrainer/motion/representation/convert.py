@@ -32,6 +32,7 @@ from hftrainer.motion.representation.interhuman262 import (
 from hftrainer.motion.representation.motion135 import (
     hml263_to_motion135,
     joints_to_motion135,
+    motion135_to_hml263,
     motion135_to_joints,
 )
 from hftrainer.motion.representation.motion272 import (
@@ -66,6 +67,7 @@ __all__ = [
     "kit251_to_joints",
     "motion135_to_babel135",
     "motion135_to_dart276",
+    "motion135_to_hml263",
     "motion135_to_hymotion201",
     "motion135_to_interhuman262",
     "motion135_to_joints",
@@ -88,6 +90,7 @@ class Road:
         fps: the only frame rate that the road takes, frames per second; ``None`` for any.
         to_fps: the frame rate that comes out; ``None`` for the one that went in.
         about: what the road does to the movement, in words.
+        told_fps: ``run`` is also told the frame rate, ``run(array, fps, name=...)``.
     """
 
     source: str
@@ -97,6 +100,7 @@ class Road:
     fps: float | None = None
     to_fps: float | None = None
     about: str = ""
+    told_fps: bool = False
 
 
 _NEUTRAL = "on the neutral SMPL body"
@@ -116,6 +120,10 @@ ROADS: tuple[Road, ...] = (
     Road("joints", "motion135", joints_to_motion135, exact=False, about=_FITTED),
     Road("kit251", "joints_kit", kit251_to_joints, exact=True, about="the stored positions"),
     Road("motion135", "joints", motion135_to_joints, exact=False, about=f"forward kinematics {_NEUTRAL}"),
+    Road(
+        "motion135", "hml263", motion135_to_hml263, exact=False, to_fps=20.0, told_fps=True,
+        about=f"positions {_NEUTRAL} at 20 fps, on HumanML3D's body, at the origin, facing +Z; one frame less",
+    ),
     Road(
         "motion135", "motion272", motion135_to_motion272, exact=False, fps=30.0,
         about="positions on the average body of the 272 data; at the origin, on the floor, first heading taken out",
@@ -217,8 +225,9 @@ def convert(motion: Motion, target: str | Representation) -> Motion:
     if best is None or route is None or _lossy(route) > _lossy(best):  # no worse way round because of a frame rate
         raise _no_way(motion, spec, best or ())
     for road in route:
+        rate = (motion.fps,) if road.told_fps else ()
         motion = motion.replace(
-            data=road.run(motion.data, name=motion.name),
+            data=road.run(motion.data, *rate, name=motion.name),
             representation=road.target,
             fps=motion.fps if road.to_fps is None else road.to_fps,
             route=(*motion.route, road.source),

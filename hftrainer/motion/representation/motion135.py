@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from hftrainer.motion.representation.hml263 import hml263_to_joints
+from hftrainer.motion.representation.hml263 import hml263_to_joints, joints_to_hml263
 from hftrainer.motion.representation.ik import joints_to_rotations
 from hftrainer.motion.rotation import (
     matrix_to_rot6d_interleaved,
@@ -304,6 +304,32 @@ def hml263_to_motion135(features: Any, *, name: str = "motion") -> np.ndarray:
     joints = hml263_to_joints(checked(features, 263, "hml263", name), name=name)
     joints = sample(joints, resample_times(len(joints), 20, 30, "grid"))
     return joints_to_motion135(joints - [0.0, joints[..., 1].min(), 0.0], name=name)
+
+
+def motion135_to_hml263(features: Any, fps: float = 30.0, rest: Any = None, *, name: str = "motion") -> np.ndarray:
+    """hml263 of motion135: its joints on a body at 20 fps, encoded.
+
+    Args:
+        features: ``(T, 135)``.
+        fps: frames per second of ``features``. Of a multiple of 20 every so manieth frame is taken; other rates are
+            interpolated.
+        rest: ``(22, 3)`` rest offsets of the body; by default the neutral SMPL body's.
+        name: what error messages call the clip.
+
+    Returns:
+        ``(T' - 1, 263)`` float32 at 20 fps.
+
+    Raises:
+        ValueError: as ``motion135_to_joints``, an fps not above 0, or a clip too short to encode.
+
+    >>> motion135_to_hml263(np.tile([0, 1, 0, *[1, 0, 0, 1, 0, 0] * 22], (24, 1)), 120).shape
+    (3, 263)
+    """
+    joints = motion135_to_joints(features, rest, name=name)
+    times = resample_times(len(joints), fps, 20)
+    every = round(fps / 20)
+    even = every >= 1 and abs(fps - 20 * every) < 1e-6
+    return joints_to_hml263(joints[::every] if even else sample(joints, times), name=name)
 
 
 def smpl_to_motion135(pose: Any, translation: Any, *, name: str = "motion") -> np.ndarray:

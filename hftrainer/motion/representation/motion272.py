@@ -150,7 +150,7 @@ def hml263_to_motion272(features: Any, *, sums: str = "chains", name: str = "mot
     HumanML3D's rest pose to that of the published 272 data. They are swings alone, and joint j carries the turn of the
     bone that *arrives* at it, as hml263 stores it and the released bridge keeps it. A body is posed by the turns of the
     bones that leave a joint: posed by these, its joints are 10 to 15 cm from the stored positions. To pose a body, go
-    through ``motion135``, as ``convert`` does (2.5 cm).
+    through ``motion135``, as ``convert`` does: rotations and positions agree, 2.5 cm from these positions.
 
     Args:
         features: ``(T, 263)`` physical features at 20 fps.
