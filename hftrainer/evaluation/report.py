@@ -1,0 +1,241 @@
+"""A report that says what it measured, tests itself against real motions, and stands in tables with its like alone.
+
+A report holds JSON values::
+
+    {"format": "hftrainer-report-1", "name": "mdm guidance 2.5",
+     "protocol": {...}, "route": {"predictions": [...], "reference": "raw"},
+     "counts": {"samples": 3970, "used": 3968, "missing": 0, "failed": 0, "rejected": {...}},
+     "missing": [...], "failed": {...},
+     "rows": {"real": {"metrics": {...}, "undefined": {...}}, "predicted": {...}},
+     "calibration": {"holds": true, "against": "...", "checks": [...], "reason": "..."},
+     "hashes": {"split": ..., "captions": ..., "statistics": ..., "evaluator": ..., "weights": ...},
+     "versions": {...}, "command": "...", "notes": [...]}
+
+``calibration.holds`` is true, false, or null where nothing is known to compare with. A report that does not hold is
+written all the same, with the reason; ``failure`` gives it as a sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from hftrainer.evaluation.aggregate import MEASURES
+from hftrainer.evaluation.pairs import Population
+from hftrainer.evaluation.protocols import PUBLISHED, Protocol, Published
+from hftrainer.models.evaluator import AnyEvaluator
+
+FORMAT = "hftrainer-report-1"
+#: How far a row of real motions may lie from that of an earlier report, which measured the same motions.
+AGAIN = {"R@1": 1e-4, "R@2": 1e-4, "R@3": 1e-4, "matching": 1e-3, "diversity": 1e-2}
+#: The same where predictions decide how long real motions are, or which of them count.
+ALIKE = {"R@1": 0.01, "R@2": 0.01, "R@3": 0.01, "matching": 0.03, "diversity": 0.1}
+#: What must agree before two reports may stand in one table.
+_SAME = ("split", "statistics", "evaluator", "captions")
+#: Names of samples that are listed before a report says only how many there are.
+_LISTED = 50
+
+
+def statistics_hash(evaluator: AnyEvaluator) -> str:
+    """SHA-256 of an evaluator's mean and std."""
+    return hashlib.sha256(evaluator.mean.tobytes() + evaluator.std.tobytes()).hexdigest()
+
+
+def make_report(
+    name: str,
+    protocol: Protocol,
+    evaluator: AnyEvaluator,
+    population: Population,
+    rows: Mapping[str, dict[str, Any]],
+    *,
+    expected: Mapping[str, Any] | None = None,
+    reference: str = "raw",
+    weights: str | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """A report in the layout at the top of this file.
+
+    Args:
+        name: what was measured.
+        protocol, evaluator, population: what ``scoring.score`` got.
+        rows: what it gave.
+        expected: an earlier report of the same real motions to test against; the published row of the protocol, if
+            there is one, when not given.
+        reference: which real motions: ``"raw"``, or the road they came by.
+        weights: SHA-256 of the weights that made the predictions.
+        command: the line that was typed.
+    """
+    pairs = population.pairs
+    measured = rows.get("predicted", rows["real"])
+    made = [pair.predicted for pair in pairs if pair.predicted is not None]
+    hashes = {
+        **population.hashes,
+        "statistics": statistics_hash(evaluator),
+        "evaluator": evaluator.hash,
+        "weights": weights if weights or not made else "unknown: the predictions do not say which weights made them",
+    }
+    notes = []
+    if measured["samples"] <= evaluator.width:
+        few, width = measured["samples"], evaluator.width
+        notes.append(f"FID needs more than {width} samples in {width} dimensions; of {few} it is too high.")
+    report = {
+        "format": FORMAT,
+        "name": name,
+        "protocol": protocol.about(),
+        "route": {
+            "predictions": sorted({">".join((*m.route, m.representation.name)) for m in made}),
+            "reference": reference,
+        },
+        "counts": {
+            "samples": measured["samples"],
+            "used": measured["used"],
+            "missing": len(population.missing),
+            "failed": len(population.failed),
+            "rejected": dict(population.rejected),
+        },
+        "missing": list(population.missing[:_LISTED]),
+        "failed": dict(list(population.failed.items())[:_LISTED]),
+        "rows": {key: dict(value) for key, value in rows.items()},
+        "hashes": hashes,
+        "versions": versions(),
+        "command": command,
+        "notes": notes,
+    }
+    report["calibration"] = calibrate(report, expected)
+    return report
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes: this package, Python, NumPy, SciPy, torch."""
+    found = {"python": platform.python_version()}
+    for package in ("hftrainer", "numpy", "scipy", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def calibrate(report: Mapping[str, Any], expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The row of real motions beside what it should be.
+
+    Args:
+        report: with ``protocol``, ``rows``, ``counts`` and ``hashes``.
+        expected: an earlier report; the published row of the protocol when not given.
+
+    Returns:
+        ``holds`` (true, false, or null where nothing is known), ``against``, ``checks`` and ``reason``.
+    """
+    protocol = report["protocol"]
+    if expected is not None:
+        real = expected["rows"]["real"]["metrics"]
+        tolerance = ALIKE if protocol["lengths"] == "common" or _left_out(report, expected) else AGAIN
+        known = Published(
+            f"the report {expected['name']}", expected.get("command") or "an earlier report",
+            expected["rows"]["real"]["samples"], {m: real[m]["mean"] for m in AGAIN if m in real}, tolerance,
+        )  # fmt: skip
+    elif protocol["name"] in PUBLISHED:
+        known = PUBLISHED[protocol["name"]]
+    else:
+        why = f"no row of real motions is published for {protocol['name']}; give an earlier report to test against."
+        return {"holds": None, "against": None, "checks": [], "reason": why}
+    row = report["rows"]["real"]
+    checks = []
+    for measure, want in known.values.items():
+        got = row["metrics"].get(measure, {}).get("mean")
+        tolerance = known.tolerance[measure]
+        holds = got is not None and abs(got - want) <= tolerance
+        checks.append({"measure": measure, "got": got, "want": want, "tolerance": tolerance, "holds": holds})
+    reason = _reason(report, expected, known, checks)
+    against = {"name": known.name, "source": known.source, "samples": known.samples or None}
+    return {"holds": not reason, "against": against, "checks": checks, "reason": reason}
+
+
+def _reason(
+    report: Mapping[str, Any], expected: Mapping[str, Any] | None, known: Published, checks: Sequence[Mapping[str, Any]]
+) -> str:
+    """Why the real motions are not where they should be; empty where they are."""
+    row = report["rows"]["real"]
+    drifts = [
+        f"{c['measure']} is {c['got']:.4f}, not {c['want']:.4f} within {c['tolerance']:g}"
+        if c["got"] is not None
+        else f"{c['measure']} cannot be said: {row['undefined'].get(c['measure'], 'it was not measured')}"
+        for c in checks if not c["holds"]
+    ]  # fmt: skip
+    differs = [] if expected is None else differences(report, expected)
+    if not drifts and not differs:
+        return ""
+    if expected is None and known.samples and row["samples"] != known.samples:
+        differs.append(f"samples: {row['samples']} here, {known.samples} there")
+    causes = differs or ["statistics, split, captions or evaluator may be others than those of the published row"]
+    there = f"real motions are not where {known.name} has them ({known.source}): "
+    head = there if drifts else "not the same measurement: "
+    return head + "; ".join(drifts) + (". " if drifts else "") + "; ".join(causes) + "."
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What keeps two reports from standing in one table: protocols, evaluators, statistics, splits, captions."""
+    said = []
+    here, there = one["protocol"], other["protocol"]
+    for key in sorted({*here, *there} - {"source"}):
+        if here.get(key) != there.get(key):
+            said.append(f"protocol {key}: {here.get(key)!r} and {there.get(key)!r}")
+    for key in _SAME:
+        a, b = one["hashes"].get(key), other["hashes"].get(key)
+        if a != b:
+            said.append(f"{key}: {str(a)[:12]} and {str(b)[:12]}")
+    return said
+
+
+def _left_out(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether predictions are missing or failed: then other sentences are in use, and the counts say so."""
+    return any(report["counts"]["missing"] + report["counts"]["failed"] for report in (one, other))
+
+
+def failure(report: Mapping[str, Any]) -> str | None:
+    """Why a report cannot be trusted, or ``None``: its real motions drifted."""
+    calibration = report["calibration"]
+    return calibration["reason"] if calibration["holds"] is False else None
+
+
+def table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A Markdown table: the real motions, then a line for each report.
+
+    Raises:
+        ValueError: there are none; protocols differ (what differs is said); a report's real motions drifted.
+
+    The column ``n`` says how many samples were used of how many; ``Ref`` which real motions were compared with.
+    """
+    if not reports:
+        raise ValueError("a table must have at least 1 report; got none.")
+    for report in reports:
+        if report.get("format") != FORMAT:
+            raise ValueError(f"a report must be of format {FORMAT}; got {report.get('format')!r}. Measure again.")
+        drifted = failure(report)
+        if drifted:
+            raise ValueError(f"{report['name']} must not stand in a table: {drifted}")
+    for report in reports[1:]:
+        differs = differences(reports[0], report)
+        if differs:
+            names = f"{reports[0]['name']} and {report['name']}"
+            raise ValueError(f"reports of one table must have one protocol; {names} differ in {'; '.join(differs)}.")
+    lines = [
+        f"| Model | {' | '.join(MEASURES)} | n | Ref |",
+        "|---|" + "--:|" * (len(MEASURES) + 1) + "---|",
+        _line("real motion", reports[0]["rows"]["real"], reports[0]["route"]["reference"]),
+    ]
+    for report in reports:
+        if "predicted" in report["rows"]:
+            lines.append(_line(report["name"], report["rows"]["predicted"], report["route"]["reference"]))
+    return lines
+
+
+def _line(name: str, row: Mapping[str, Any], reference: str) -> str:
+    cells = []
+    for measure in MEASURES:
+        value = row["metrics"].get(measure)
+        cells.append("–" if value is None else f"{value['mean']:.4f} ± {value['interval95']:.4f}")
+    return f"| {name} | {' | '.join(cells)} | {row['used']} of {row['samples']} | {reference} |"
