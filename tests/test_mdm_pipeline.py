@@ -71,6 +71,40 @@ def test_alone_or_in_company(fields):
     assert np.abs(other - together[0]).max() > 1e-3
 
 
+class Words:
+    """A tower of one vector a word, with a mask; it does not know what a yeti is."""
+
+    name, width = "clip", 8
+
+    def encode(self, texts):
+        counts = [len(text.split()) + 1 for text in texts]
+        real = torch.arange(max(counts))[None] < torch.tensor(counts)[:, None]
+        return torch.randn(*real.shape, 8, generator=torch.Generator().manual_seed(sum(map(len, texts)))), real
+
+    def unread(self, text):
+        return ""
+
+    def unknown(self, text):
+        return [word for word in text.split() if word == "yeti"]
+
+    def to(self, device):
+        return self
+
+
+def test_a_tower_of_many_tokens():
+    """Sentences of several lengths in one pass, to a decoder over patches, as the built-in model has them."""
+    pipe = pipeline(architecture="trans_dec", time_token=True, patch=4, tower=False)
+    pipe.bundle.attach(Words())
+    prompts = ["walks", "a person walks far to the left", None]
+    together = pipe(prompts, [47, 60, 41])
+    for i, n in enumerate([47, 60, 41]):
+        assert np.abs(pipe(prompts[i : i + 1], [n])[0].data - together[i].data).max() < 1e-5
+    assert pipe(["a yeti walks"], [44])[0].about["unknown_words"] == ["yeti"]
+    clip = mdm_tiny.clip(61)
+    made = pipe.edit(clip, "waves", part="left_arm", span=(18, 43))
+    assert np.array_equal(made.data[:18], clip.data[:18]) and np.array_equal(made.data[43:], clip.data[43:])
+
+
 def test_habit_of_showing_more_is_declared():
     pipe, seen = pipeline(mask_frames=False), []
     pipe.bundle.network.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[3]))
