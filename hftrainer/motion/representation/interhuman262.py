@@ -23,6 +23,7 @@ from hftrainer.motion.representation.motion135 import (
     checked_body,
     motion135_to_joints,
     motion135_to_rotations,
+    pelvis_place,
     rotations_to_motion135,
 )
 from hftrainer.motion.rotation import (
@@ -193,4 +194,4 @@ def interhuman262_to_motion135(features: Any, *, name: str = "motion") -> np.nda
     local = np.empty((len(array), JOINTS, 3, 3))
     local[:, 0] = joints_to_rotations(joints, SMPL22.rest)[:, 0]
     local[:, 1:] = rot6d_interleaved_to_matrix(array[:, _ROTATIONS].reshape(-1, JOINTS - 1, 6))
-    return rotations_to_motion135(local, joints[:, 0] - SMPL22.rest[0], name=name)
+    return rotations_to_motion135(local, joints[:, 0] - pelvis_place(), name=name)
