@@ -20,6 +20,7 @@ from hftrainer.pipelines.table import kind_named
 BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "motion": ("hftrainer.bench", "motion_speed", ()),
     "rendering": ("hftrainer.rendering.speed", "rendering_speed", ()),
+    "metrics": ("hftrainer.evaluation.speed", "metrics_speed", ()),
     "quality": ("hftrainer.quality", "model_quality", ("model", "data", "seeds")),
     "generate": ("hftrainer.quality", "generation_speed", ("model",)),
     "generate --batch": ("hftrainer.bench", "decoding_speed", ("batch",)),
