@@ -274,7 +274,7 @@ class CodesTask:
         batches = self._batches(rng, self.held_out, self._draw(self.held_out), 4)
         with _seeded(self.seed):
             found = [self.loss(batch)[1] for batch in batches]
-        return {f"{name}_held_out": float(np.mean([float(one[name]) for one in found])) for name in found[0]}
+        return {f"{name}_held_out": float(np.mean([float(one[name].detach()) for one in found])) for name in found[0]}
 
 
 @contextmanager
