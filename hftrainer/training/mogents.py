@@ -143,7 +143,8 @@ def train_transformers(run: Run) -> None:
     tower = load_tower(recipe["text_tower"])
     configs = transformer_configs(recipe, tokenizer, tower.width)
     settings = read_config(MaskedSettings, recipe.get("settings", {}), "settings")
-    network = Streams({name: _made(config) for name, config in configs.items()})
+    made = {name: _made(config) for name, config in configs.items()}
+    network = Streams(made)
     earlier: list[Any] = []
     if "start" in recipe:
         found, about = load_transformers(recipe["start"])
@@ -170,14 +171,14 @@ def train_transformers(run: Run) -> None:
             masks, of_masks = load_transformers(recipe["mask"])
             per = tokenizer.config.frames_per_token
             bundle = BUNDLES[family](
-                {"vq": tokenizer, **masks, **dict(network.items())}, statistics, tower.to("cpu"),
+                {"vq": tokenizer, **masks, **made}, statistics, tower.to("cpu"),
                 frame_range=(-(-settings.frames[0] // per) * per, settings.frames[1] // per * per),
                 about={**about, "stages": [*of_masks["stages"], *about["stages"]]},
             )  # fmt: skip
             bundle.save_pretrained(run.out / "artifact")
         else:
             with written_folder(run.out / "artifact") as folder:
-                for name, one in network.items():
+                for name, one in made.items():
                     save_weights(one, folder / f"{name}.safetensors")
                 index = {
                     "model": family, "stage": stage, "about": about,

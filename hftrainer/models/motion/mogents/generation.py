@@ -10,7 +10,7 @@ Source: Yuan et al. 2024 (MoGenTS), section 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,7 +23,7 @@ from hftrainer.models.motion.mogents.sampling import Chance, OfficialChance, Own
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
 
 #: ``"official"``, one generator for a draw in the authors' order, one generator per sample, or any other chance.
-Source = str | torch.Generator | Sequence[torch.Generator] | Chance
+Source = str | torch.Generator | list[torch.Generator] | tuple[torch.Generator, ...] | Chance
 
 
 def chance_of(rng: Source) -> Chance:
@@ -36,13 +36,11 @@ def chance_of(rng: Source) -> Chance:
     Raises:
         ValueError: another word.
     """
-    if isinstance(rng, str):
-        if rng != "official":
-            raise ValueError(f'rng must be "official", a generator, or one generator per sample; got {rng!r}.')
-        return OfficialChance()
-    if isinstance(rng, torch.Generator):
-        return OfficialChance(rng)
-    return OwnChance(rng) if isinstance(rng, Sequence) else rng
+    if isinstance(rng, str) and rng != "official":
+        raise ValueError(f'rng must be "official", a generator, or one generator per sample; got {rng!r}.')
+    if isinstance(rng, str | torch.Generator):
+        return OfficialChance(None if isinstance(rng, str) else rng)
+    return OwnChance(rng) if isinstance(rng, list | tuple) else rng
 
 
 @dataclass(frozen=True)
@@ -107,12 +105,9 @@ def generate_codes(
     def seen(name: str) -> Watch | None:
         return None if watch is None else watch(name)
 
-    aux = fill_masks(
-        networks.mask_aux, text, lengths, masks, chance, start=start and start.aux, watch=seen("mask_aux")
-    )  # fmt: skip
-    grid = fill_masks(
-        networks.mask_grid, text, lengths, masks, chance, start=start and start.grid, watch=seen("mask_grid")
-    )  # fmt: skip
+    first, second = (None, None) if start is None else (start.aux, start.grid)
+    aux = fill_masks(networks.mask_aux, text, lengths, masks, chance, start=first, watch=seen("mask_aux"))
+    grid = fill_masks(networks.mask_grid, text, lengths, masks, chance, start=second, watch=seen("mask_grid"))
     poses = add_residuals(networks.res_aux, aux, text, lengths, settings, chance, watch=seen("res_aux"))
     joints = add_residuals(networks.res_grid, grid, text, lengths, settings, chance, watch=seen("res_grid"))
     return poses, joints.unflatten(1, (-1, networks.mask_grid.config.columns))

@@ -23,6 +23,8 @@ from hftrainer.models.motion.momask.tokenizer import MoMaskTokenizer
 
 #: What the authors' program for editing shows its networks: this many frames, whatever the motion's length.
 EDIT_FRAMES = 196
+#: Begin and end: shares where they are floats, frames where they are integers.
+Span = tuple[int | float, int | float]
 #: Share of the cells that each iteration makes anew where no section is named, and the guidance of residuals then.
 REFRESH, RESIDUAL_GUIDANCE = 0.16, 2.0
 
@@ -65,7 +67,10 @@ def generate_codes(
     """
     settings, chance = settings or Settings(), chance_of(rng)
     check_lengths(lengths)
-    seen = watch or (lambda name: None)
+
+    def seen(name: str) -> Watch | None:
+        return None if watch is None else watch(name)
+
     first = fill_masks(networks.mask, text, lengths, settings, chance, start=start, watch=seen("mask"))
     return add_residuals(networks.res, first, text, lengths, settings, chance, watch=seen("res"))
 
@@ -82,7 +87,7 @@ def decode_codes(tokenizer: MoMaskTokenizer, codes: Tensor, lengths: Tensor | No
     return decode_each(lambda index, count: tokenizer.decode(codes[index, :count]), lengths, codes)
 
 
-def sections(spans: Sequence[tuple[float, float]], tokens: int, per: int = 4) -> Tensor:
+def sections(spans: Sequence[Span], tokens: int, per: int = 4) -> Tensor:
     """``(tokens,)`` bool, True in the spans.
 
     A span is a share of all tokens where its begin is a float, and frames where it is an integer, as the authors'
@@ -104,7 +109,7 @@ def sections(spans: Sequence[tuple[float, float]], tokens: int, per: int = 4) ->
         if isinstance(begin, float):
             first, last = int(begin * tokens), int(end * tokens)
         else:
-            first, last = int(begin) // per, int(end) // per
+            first, last = begin // per, int(end) // per
         if not 0 <= first < min(last, tokens):
             raise ValueError(
                 f"a span must hold at least one of {tokens} tokens ({tokens * per} frames); got {begin} to {end}."
@@ -113,7 +118,7 @@ def sections(spans: Sequence[tuple[float, float]], tokens: int, per: int = 4) ->
     return inside
 
 
-def start_of(tokens: Tensor, lengths: Tensor, spans: Sequence[tuple[float, float]] = ()) -> Start:
+def start_of(tokens: Tensor, lengths: Tensor, spans: Sequence[Span] = ()) -> Start:
     """What editing begins from.
 
     Args:
