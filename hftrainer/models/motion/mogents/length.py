@@ -74,7 +74,7 @@ class LengthEstimator(nn.Module):
     def draw(
         self,
         text: Tensor,
-        rng: str | Sequence[torch.Generator] = "official",
+        rng: str | torch.Generator | Sequence[torch.Generator] = "official",
         *,
         fewest: int = 0,
         most: int | None = None,
@@ -83,8 +83,9 @@ class LengthEstimator(nn.Module):
 
         Args:
             text: ``(B, E)`` sentence vectors.
-            rng: ``"official"`` draws all at once from torch's global generator, as the authors do; one generator per
-                sentence gives each its own draw, so that a sentence gets the same length alone and among others.
+            rng: ``"official"`` draws all at once from torch's global generator, as the authors do, and a single
+                generator does so from that one; one generator per sentence gives each its own draw, so that a sentence
+                gets the same length alone and among others.
             fewest, most: lengths that may be drawn; the others count as impossible. The authors exclude none.
 
         Returns:
@@ -109,8 +110,10 @@ class LengthEstimator(nn.Module):
             chances = chances[:, fewest : most + 1].clamp_min(torch.finfo(chances.dtype).tiny)
         if isinstance(rng, str):
             if rng != "official":
-                raise ValueError(f'rng must be "official" or one generator per sentence; got {rng!r}.')
+                raise ValueError(f'rng must be "official", a generator or one per sentence; got {rng!r}.')
             return torch.multinomial(chances, 1)[:, 0] + fewest
+        if isinstance(rng, torch.Generator):
+            return (torch.multinomial(chances.to(rng.device), 1, generator=rng)[:, 0] + fewest).to(text.device)
         if len(rng) != len(text):
             raise ValueError(f"rng must be one generator per sentence, {len(text)}; got {len(rng)}.")
         drawn = [

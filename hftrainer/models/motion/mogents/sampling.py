@@ -253,10 +253,10 @@ class Guided:
             logits: ``(n, D)`` -> ``(n, K)``.
         """
         if len(self.contexts) == 2:
-            shown, apart = (logits(hidden(inputs, context)[chosen]) for context in self.contexts)
+            shown, apart = (logits(hidden(inputs, context)[chosen]).float() for context in self.contexts)
         elif self.halves == 2:
             both = hidden(torch.cat((inputs, inputs)), self.contexts[0])[chosen.repeat(2, 1)]
-            shown, apart = logits(both).chunk(2)
+            shown, apart = logits(both).float().chunk(2)
         else:
-            return logits(hidden(inputs, self.contexts[0])[chosen])
+            return logits(hidden(inputs, self.contexts[0])[chosen]).float()
         return apart + self.guidance * (shown - apart)
