@@ -26,7 +26,9 @@ KINDS: dict[str, type[AnyEvaluator]] = {
 _SETTINGS, _PREPARATION = "config.json", "preprocessor_config.json"
 
 
-def load_evaluator(folder: str | Path) -> AnyEvaluator:
+def load_evaluator(
+    folder: str | Path, statistics: str | Path | None = None, words: str | Path | None = None
+) -> AnyEvaluator:
     """The evaluator of a folder.
 
     Args:
@@ -34,6 +36,8 @@ def load_evaluator(folder: str | Path) -> AnyEvaluator:
             MotionStreamer's ``epoch99.ckpt`` with ``Mean.npy``, ``Std.npy`` and DistilBERT's ``tokenizer.json`` or
             ``vocab.txt``; MotionCLIP's ``motionclip_model.safetensors`` with ``Mean.npy`` and ``Std.npy``; or an
             artifact of the original hftrainer's successor (``config.json``, ``preprocessor_config.json``).
+        statistics: where ``Mean.npy`` and ``Std.npy`` lie, for the authors' files that have none beside them.
+        words: where DistilBERT's ``tokenizer.json`` or ``vocab.txt`` lies, likewise.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -49,9 +53,10 @@ def load_evaluator(folder: str | Path) -> AnyEvaluator:
         return KINDS[kind].from_pretrained(folder)
     for name in temos_official.WEIGHT_FILES:
         if (folder / name).is_file():
-            return read_motion272(folder / name, *_statistics(folder), _words(folder))
+            pair = _statistics(Path(statistics or folder))
+            return read_motion272(folder / name, *pair, Path(words) if words else _words(folder))
     if (folder / dual_official.WEIGHT_FILE).is_file():
-        return read_motionclip(folder / dual_official.WEIGHT_FILE, *_statistics(folder))
+        return read_motionclip(folder / dual_official.WEIGHT_FILE, *_statistics(Path(statistics or folder)))
     if (folder / _SETTINGS).is_file() and (folder / _PREPARATION).is_file():
         return _successor(folder)
     return Evaluator.from_pretrained(folder)

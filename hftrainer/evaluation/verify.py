@@ -1,0 +1,138 @@
+"""Evaluators put to the test with real motions, and predictions scored beside them: two JSON files, as the cards have.
+
+The HumanML3D-263 evaluator reads ``new_joint_vecs/ID.npy``; MotionStreamer's reads ``motion_data/ID.npy``. By default
+both score the test list of MotionStreamer's data, as the published tables do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hftrainer.evaluation.aggregate import RANKS
+from hftrainer.evaluation.pairs import read_population
+from hftrainer.evaluation.protocols import Protocol, get_protocol
+from hftrainer.evaluation.report import make_report
+from hftrainer.evaluation.scoring import score
+from hftrainer.models.evaluator import AnyEvaluator
+
+#: Rows that a reader compares with: published, not measured here.
+REFERENCES = {
+    "hml263": (
+        ("real motion (Guo et al.)", {"FID": 0.002, "R@3": 0.797, "diversity": 9.503, "matching": 2.974}),
+        ("MDM (paper)", {"FID": 0.544, "R@3": 0.611, "diversity": 9.559, "matching": 5.566}),
+    ),
+    "ms272": (("real motion, all captions", {"R@1": 0.706, "diversity": 27.36, "matching": 15.01}),),
+}
+_SHOWN = ("R@1", "R@2", "R@3", "FID", "matching", "diversity")
+
+
+def hml263_protocol(captions: str, alone: bool, repeats: int) -> Protocol:
+    """The protocol of the 263 evaluator's flags.
+
+    Args:
+        captions: ``"first"`` or ``"random"``.
+        alone: real motions alone, cut by chance.
+        repeats: how many times.
+
+    >>> hml263_protocol("random", True, 20).name, hml263_protocol("random", False, 20).name
+    ('hml263-subclips', 'hml263-first, random captions')
+    """
+    base = get_protocol("hml263-subclips" if alone else "hml263-first")
+    if base.captions != captions:
+        base = dataclasses.replace(base, name=f"{base.name}, {captions} captions", captions=captions)
+    return dataclasses.replace(base, repeats=repeats)
+
+
+def verify(
+    evaluator: AnyEvaluator,
+    protocol: Protocol,
+    motions: Path,
+    texts: Path,
+    split: Path,
+    predictions: Path | None = None,
+    *,
+    selected: Mapping[str, str] | None = None,
+    expected: Mapping[str, Any] | None = None,
+    command: str = "",
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """One evaluator's report, with the names of the published JSON files beside ours.
+
+    Args:
+        evaluator, protocol: what scores, and how.
+        motions, texts, split: real motions, captions and the list of names.
+        predictions: folder of predictions; ``None`` scores real motions against themselves.
+        selected: ID -> caption, for protocols that want one chosen.
+        expected: an earlier report of the same real motions to test against.
+        command: the line that was typed.
+        say: gets a line of progress.
+
+    Returns:
+        ``report.make_report``'s layout, with what ``published_layout`` adds.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_population`` and ``score``.
+    """
+    say("reading motions and captions")
+    population = read_population(protocol, motions, texts, split, predictions, selected)
+    rows = score(evaluator, protocol, population, say)
+    name = predictions.name if predictions else "real motion"
+    report = make_report(name, protocol, evaluator, population, rows, expected=expected, command=command)
+    config = {"evaluator": evaluator.kind, "gt_root": str(motions), "texts_dir": str(texts),
+              "split_file": str(split), "pred_dir": str(predictions) if predictions else None}  # fmt: skip
+    return {**report, **published_layout(report), "config": config}
+
+
+def published_layout(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The names that published JSON files have for the same numbers.
+
+    ``fid``, ``r_precision``, ``matching_score`` and ``diversity`` are the predictions', those with ``_real`` the real
+    motions'; each has ``mean`` and ``std``. What cannot be said is null.
+    """
+    rows = report["rows"]
+    out: dict[str, Any] = {
+        "mode": "prediction" if "predicted" in rows else "gt_only",
+        "n_repeats": report["protocol"]["repeats"],
+        "n_samples": report["counts"]["samples"],
+        "n_samples_used": report["counts"]["used"],
+    }
+    for row, ending in ((rows.get("predicted", rows["real"]), ""), (rows["real"], "_real")):
+        metrics = row["metrics"]
+        for name, measure in (("fid", "FID"), ("matching_score", "matching"), ("diversity", "diversity")):
+            value = metrics.get(measure)
+            out[name + ending] = None if value is None else {"mean": value["mean"], "std": value["std"]}
+        ranks = [metrics.get(rank) for rank in RANKS]
+        out["r_precision" + ending] = None if None in ranks else {
+            part: [rank[part] for rank in ranks if rank is not None] for part in ("mean", "std")
+        }  # fmt: skip
+    return out
+
+
+def lines(which: str, report: Mapping[str, Any]) -> list[str]:
+    """A report for reading, beside published rows.
+
+    Args:
+        which: ``"hml263"`` or ``"ms272"``.
+        report: of ``verify``.
+    """
+    counts = report["counts"]
+    text = [
+        f"{which}: {report['protocol']['name']}, {counts['samples']} samples, {counts['used']} used, "
+        f"{counts['missing']} missing, {counts['failed']} failed, {report['protocol']['repeats']} repeats"
+    ]
+    for name, row in (("real motion", report["rows"]["real"]), (report["name"], report["rows"].get("predicted"))):
+        if row is not None:
+            values = {measure: row["metrics"][measure]["mean"] for measure in _SHOWN if measure in row["metrics"]}
+            text.append(_line(f"{name}, measured here", values))
+            text += [f"  {measure}: {why}" for measure, why in row["undefined"].items()]
+    text += [_line(f"{name}, published", values) for name, values in REFERENCES[which]]
+    calibration = report["calibration"]
+    verdict = {True: "holds", False: "does not hold", None: "unknown"}[calibration["holds"]]
+    return [*text, f"calibration {verdict}{': ' + calibration['reason'] if calibration['reason'] else '.'}"]
+
+
+def _line(name: str, values: Mapping[str, float]) -> str:
+    return f"  {name:<34}" + "  ".join(f"{measure} {value:.4f}" for measure, value in values.items())
