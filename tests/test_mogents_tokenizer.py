@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import hypothesis
 import hypothesis.strategies as st
@@ -34,6 +37,7 @@ from tests import training_data
 from tests.conftest import ROOT
 from tests.parity import mogents_tokenizer as parity
 from tests.test_training import _interrupted as interrupted
+from tests.test_training_processes import ENVIRONMENT
 
 SMALL = dict(width=16, depth=1, layers=3)
 MOGENTS = MoGenTSTokenizerConfig(aux_codes=16, aux_width=8, grid_codes=12, grid_width=8, **SMALL)
@@ -333,6 +337,22 @@ def test_resumed_is_uninterrupted_bit_for_bit(name, tmp_path, dataset):
     assert len(load_residual_tokenizer(further)[2]["stages"]) == 2
     with pytest.raises(ArtifactError):
         load_tokenizer(artifact)  # MotionGPT's stages know no layers
+
+
+@pytest.mark.slow
+def test_two_processes_leave_out_the_same_layers(tmp_path, dataset):
+    """Each draws for itself how many layers a step runs; did they not agree, they would wait for each other forever."""
+    pytest.importorskip("accelerate")
+    (tmp_path / "r.toml").write_text(RECIPE.format(name="mogents", data=dataset, sizes=RECIPES["mogents"]))
+    launch = [Path(sys.executable).with_name("accelerate"), "launch", "--multi_gpu", "--num_processes", 2]
+    launch += ["--num_cpu_threads_per_process", 1, "--num_machines", 1, "--mixed_precision", "no"]
+    launch += ["--main_process_port", 0, "--dynamo_backend", "no", "-m", "hftrainer", "train"]
+    launch += [tmp_path / "r.toml", "-o", tmp_path / "two", "--set", "schedule.steps=20"]
+    done = subprocess.run(list(map(str, launch)), env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "2 processes, this one on cpu" in done.stderr
+    net, _, _ = load_residual_tokenizer(tmp_path / "two" / "artifact")
+    assert all(bool(quantizer.layer(2).started) for quantizer in (net.aux_quantizer, net.grid_quantizer))
 
 
 def test_a_tokenizer_of_another_family_is_refused(tmp_path, dataset):
