@@ -1,10 +1,11 @@
 """Motion files from one format or representation to another.
 
-IN and OUT are two files, or two folders: then every motion file below IN is converted to the same name
-below OUT. The ending of OUT chooses the format; for folders --format does. A .npy holds bare numbers: say
-what they are with --from where their shape has several meanings, and with --fps where they do not have the usual rate
-(20, KIT 12.5); an .amc needs --fps. Of a folder in which some files fail the others are converted all the
-same, and the exit status is 1.
+IN and OUT are two files, or two folders: then every motion file below IN is converted to the same name below OUT. The
+ending of OUT chooses the format; for folders --format does. A .npy holds bare numbers: say what they are with --from
+where their shape has several meanings, and with --fps where they do not have the usual rate; an .amc needs --fps. The
+joints of a foreign skeleton are told from their names, else from its shape, and shown; --save-mapping keeps them in a
+file that can be edited and given back with --mapping. Of a folder in which some files fail the others are converted all
+the same, and the exit status is 1. docs/formats.md describes the formats.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import argparse
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hftrainer.cli.outputs import DATA, PICTURES, check_folder, plan
+from hftrainer.cli.outputs import DATA, PICTURES, check_blender, check_folder, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, add_input_flags, whole
 from hftrainer.cli.progress import Progress
 
+if TYPE_CHECKING:
+    from hftrainer.motion import Motion
+
 
 class Job(NamedTuple):
-    """One file to convert, and how."""
+    """One file to convert, and how: options of reading it and of writing it."""
 
     source: Path
     target: Path
@@ -29,6 +33,7 @@ class Job(NamedTuple):
     fps: float | None
     to: str | None
     resample: float | None
+    reading: dict[str, Any]
     options: dict[str, Any]
 
 
@@ -39,10 +44,17 @@ def arguments(parser: Parser) -> None:
     add_input_flags(parser)
     parser.flag("--to", metavar="NAME", help="representation of the output (default: that of the input)")
     parser.flag("--resample", type=above_zero("frames per second"), metavar="FPS", help="frame rate of the output")
-    parser.flag("--names", help="joint names of a .bvh: smpl (default) or mixamo")
+    parser.flag("--names", help="joint names of .bvh, .glb, .usda and .fbx: smpl (default), mixamo, unreal or vrm")
     parser.flag("--unit", help="unit of a .bvh: cm (default) or m")
-    parser.flag("--bones", help="of a .bvh: exact (default), or rigid for programs that read rotations only")
-    parser.flag("--in-place", action="store_true", help="of a .bvh: the body stays where it begins")
+    parser.flag("--up", help="axis that points up in a .bvh (y, the default, or z) or in AMASS's .npz (z, or y)")
+    parser.flag("--bones", help="exact (default), or rigid for programs that read rotations only")
+    parser.flag("--in-place", action="store_true", help="the body stays where it begins")
+    parser.flag("--layout", help="of an .npz: hftrainer (default) or amass")
+    parser.flag("--from-unit", metavar="UNIT", help="unit of the input: m, cm, mm or cmu (default: told by the legs)")
+    parser.flag("--from-up", metavar="AXIS", help="axis that points up in the input (default: told by the body)")
+    parser.flag("--mapping", metavar="FILE", help="where the 22 joints are found in the input (default: told by names)")
+    parser.flag("--save-mapping", metavar="FILE", help="keep the mapping that was found, to edit and to give back")
+    parser.flag("--blender", metavar="PROGRAM", help="what reads and writes .fbx: Blender, or a Python that has bpy")
     parser.flag("--format", default="npz", choices=[ending[1:] for ending in DATA], help="for folders (default npz)")
     parser.flag("--workers", type=whole(1), default=1, help="files converted at the same time (default 1)")
     parser.flag("--skip-existing", action="store_true", help="leave files alone that are there already")
@@ -64,40 +76,81 @@ def check_names(*names: str | None) -> None:
                 raise RequestError(exc.args[0]) from exc
 
 
-def bvh_options(args: argparse.Namespace, bvh: bool) -> dict[str, Any]:
-    """The options of a request that only a ``.bvh`` has.
+def writing_options(args: argparse.Namespace, ending: str) -> dict[str, Any]:
+    """The options of a request that the format of the output has.
 
     Raises:
-        RequestError: there are some, and the output is no ``.bvh``.
+        RequestError: there are others.
     """
-    given = {"names": args.names, "unit": args.unit, "bones": args.bones, "in_place": args.in_place or None}
-    options = {name: value for name, value in given.items() if value is not None}
-    if options and not bvh:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in options)
-        raise RequestError(f"{flags} must be left out here; only .bvh files have them.")
+    from hftrainer.motion.files import WRITE_OPTIONS
+
+    given = {name: getattr(args, name) for name in ("names", "unit", "up", "bones", "layout", "blender")}
+    options = {name: value for name, value in {**given, "in_place": args.in_place or None}.items() if value is not None}
+    if ending != ".fbx":
+        options.pop("blender", None)  # it may be for reading
+    surplus = [name for name in options if name not in WRITE_OPTIONS.get(ending, ())]
+    if surplus:
+        where = sorted({e for name in surplus for e, names in WRITE_OPTIONS.items() if name in names})
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in surplus)
+        raise RequestError(f"{flags} must be left out for {ending}; only {', '.join(where)} have it.")
     return options
 
 
-def convert_file(job: Job) -> list[str]:
-    """Convert one file.
+def reading_options(args: argparse.Namespace, ending: str) -> dict[str, Any]:
+    """The options of a request that the format of an input has; of a folder each file takes those that it has."""
+    from hftrainer.motion.files import READ_OPTIONS
 
-    Returns:
-        What each conversion on the way did to the movement.
+    given = {"unit": args.from_unit, "up": args.from_up, "mapping": args.mapping, "blender": args.blender}
+    known = READ_OPTIONS.get(ending, ())
+    return {name: value for name, value in given.items() if value is not None and name in known}
+
+
+def check_reading_options(args: argparse.Namespace, endings: set[str]) -> None:
+    """Refuse flags about the input that none of the inputs has, wrong values, and a mapping that cannot be read.
+
+    Raises:
+        RequestError: there are some.
+    """
+    from hftrainer.motion.files import READ_OPTIONS
+    from hftrainer.motion.files.mapping import read_mapping
+    from hftrainer.motion.files.settle import check_reading
+
+    flags = (("from_unit", "unit"), ("from_up", "up"), ("mapping", "mapping"), ("save_mapping", "mapping"))
+    for flag, name in flags:
+        if getattr(args, flag) is not None and not any(name in READ_OPTIONS.get(ending, ()) for ending in endings):
+            where = ", ".join(ending for ending, names in READ_OPTIONS.items() if name in names)
+            raise RequestError(f"--{flag.replace('_', '-')} must be left out here; only {where} have it.")
+    try:
+        check_reading(args.from_unit, args.from_up)
+        if args.mapping is not None:
+            read_mapping(args.mapping)
+    except (ValueError, FileNotFoundError) as exc:
+        raise RequestError(str(exc)) from exc
+    if ".fbx" in endings:
+        check_blender(args.blender)
+
+
+def convert_file(job: Job) -> tuple[Motion, list[str]]:
+    """Convert one file; the motion as it was read, and what each road did to it.
 
     Raises:
         ValueError: the file holds no motion, its meaning must be said, or there is no road to ``job.to``.
         OSError: it cannot be read or written.
     """
     from hftrainer.motion.edit import resample
-    from hftrainer.motion.files import load, save
+    from hftrainer.motion.files import WRITE_OPTIONS, load, save
     from hftrainer.motion.representation.convert import convert, describe_route
 
-    motion = load(job.source, representation=job.named, fps=job.fps)
+    read = motion = load(job.source, representation=job.named, fps=job.fps, **job.reading)
+    options = dict(job.options)
     if job.resample is not None:
-        motion = resample(motion, job.resample)
+        if "fps" in WRITE_OPTIONS.get(job.target.suffix.lower(), ()) and job.to is None:
+            options["fps"] = job.resample  # such formats hold rotations, which are interpolated as such
+        else:
+            motion = resample(motion, job.resample)
     done = convert(motion, job.to) if job.to else motion
-    save(done, job.target, **job.options)
-    return describe_route(done, len(motion.route))
+    save(done, job.target, **options)
+    return read, describe_route(done, len(motion.route))
 
 
 def attempt(job: Job) -> str | None:
@@ -127,9 +180,12 @@ def convert_folder(
     args: argparse.Namespace, source: Path, target: Path, options: dict[str, Any], progress: Progress
 ) -> Done:
     """Convert every motion file below a folder."""
-    files = sorted(file for file in source.rglob("*") if file.suffix.lower() in (*DATA, ".amc") and file.is_file())
+    from hftrainer.motion.files import READ
+
+    files = sorted(file for file in source.rglob("*") if file.suffix.lower() in READ and file.is_file())
     if not files:
-        raise RequestError(f"{source} must hold motion files ({', '.join(DATA)}, .amc); got none.")
+        raise RequestError(f"{source} must hold motion files ({', '.join(READ)}); got none.")
+    check_reading_options(args, {file.suffix.lower() for file in files})
     check_folder(target)
     named = [(file, target / file.relative_to(source).with_suffix(f".{args.format}")) for file in files]
     seen: dict[Path, Path] = {}
@@ -138,8 +194,8 @@ def convert_folder(
             raise RequestError(f"{seen[goal]} and {file} would both become {goal}. Convert them one by one.")
     skipped = [goal for _, goal in named if args.skip_existing and goal.exists()]
     jobs = [
-        Job(file, goal, args.named, args.fps, args.to, args.resample, options)
-        for file, goal in named
+        Job(file, goal, args.named, args.fps, args.to, args.resample, reading, options)
+        for file, goal, reading in ((*pair, reading_options(args, pair[0].suffix.lower())) for pair in named)
         if goal not in skipped
     ]
     wrong: dict[str, str] = {}
@@ -154,6 +210,25 @@ def convert_folder(
     return Done(report, lines, code=1 if wrong else 0)
 
 
+def told(motion: Motion) -> list[str]:
+    """Lines that show how the joints of a foreign skeleton were told; none where it is a known one."""
+    from hftrainer.motion.files.mapping import read_mapping
+
+    if motion.about.get("skeleton") not in ("names", "shape"):
+        return []
+    lines = read_mapping(motion.about["mapping"]).lines()
+    how = {"names": "their names", "shape": "the shape of the skeleton"}[motion.about["skeleton"]]
+    return [f"joints of {motion.name}, told by {how}:", *(f"  {line}" for line in lines)]
+
+
+def keep_mapping(motion: Motion, file: str) -> None:
+    """Write the mapping that a file was read with."""
+    from hftrainer.motion.files.mapping import known_spots, read_mapping, save_mapping
+
+    values = motion.about.get("mapping") or known_spots(str(motion.about["skeleton"]))
+    save_mapping(read_mapping(values), file)
+
+
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Convert a file or a folder."""
     source, target = Path(args.source), Path(args.target)
@@ -163,11 +238,24 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     if not source.exists():
         raise RequestError(f"{source} must be a motion file or a folder; there is nothing there.")
     if source.is_dir():
-        return convert_folder(args, source, target, bvh_options(args, args.format == "bvh"), progress)
-    plan([args.target], 1, DATA)
-    options = bvh_options(args, target.suffix.lower() == ".bvh")
+        if args.save_mapping:
+            raise RequestError("--save-mapping must be left out for a folder. Convert one of its files with it.")
+        if args.format == "fbx":
+            check_blender(args.blender)
+        return convert_folder(args, source, target, writing_options(args, f".{args.format}"), progress)
+    ending = target.suffix.lower()
+    plan([args.target], 1, DATA, args.blender)
+    options = writing_options(args, ending)
+    check_reading_options(args, {source.suffix.lower()})
     if args.skip_existing and target.exists():
         return Done({"converted": [], "skipped": [str(target)], "failed": {}}, [f"{target} is there already"])
-    roads = convert_file(Job(source, target, args.named, args.fps, args.to, args.resample, options))
-    report = {"converted": [str(target)], "skipped": [], "failed": {}, "roads": roads}
-    return Done(report, [str(target), *(f"  {road}" for road in roads)])
+    reading = reading_options(args, source.suffix.lower())
+    read, roads = convert_file(Job(source, target, args.named, args.fps, args.to, args.resample, reading, options))
+    if args.save_mapping:
+        keep_mapping(read, args.save_mapping)
+    report: dict[str, Any] = {"converted": [str(target)], "skipped": [], "failed": {}}
+    if "mapping" in read.about:
+        report["mapping"] = read.about["mapping"]
+    if roads:
+        report["roads"] = roads
+    return Done(report, [*told(read), str(target), *(f"  {road}" for road in roads)])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hftrainer.cli.parser import RequestError
 
-DATA = (".npz", ".npy", ".bvh")
+DATA = (".npz", ".npy", ".bvh", ".glb", ".usda", ".csv", ".fbx")
 PICTURES = (".mp4", ".gif", ".webp", ".png")
 
 
@@ -46,13 +46,28 @@ def check_folder(folder: Path) -> None:
         ) from exc
 
 
-def plan(paths: Sequence[str], count: int, endings: Sequence[str]) -> list[list[Path]]:
+def check_blender(blender: str | None) -> None:
+    """Refuse an ``.fbx`` where there is no Blender to read or write it.
+
+    Raises:
+        RequestError: there is none.
+    """
+    from hftrainer.motion.files.fbx import find_blender
+
+    try:
+        find_blender(blender)
+    except FileNotFoundError as exc:
+        raise RequestError(str(exc)) from exc
+
+
+def plan(paths: Sequence[str], count: int, endings: Sequence[str], blender: str | None = None) -> list[list[Path]]:
     """Every file that a request will write: one list per motion, motion data before pictures.
 
     Args:
         paths: the ``-o`` arguments.
         count: how many motions there will be.
         endings: allowed file endings.
+        blender: the program that writes ``.fbx``, where one was named.
 
     Raises:
         RequestError: no path, an unknown ending, a path twice, a folder, or a place that cannot be written to.
@@ -67,6 +82,8 @@ def plan(paths: Sequence[str], count: int, endings: Sequence[str]) -> list[list[
             raise RequestError(f"{path}: the ending must be one of {', '.join(endings)}; got {got}. Rename it.")
         if ending == ".mp4" and importlib.util.find_spec("av") is None:
             raise RequestError(f"{path}: video needs the package av. pip install 'hftrainer[video]', or write a .gif.")
+        if ending == ".fbx":
+            check_blender(blender)
         columns.append(numbered(path, count))
     files = [file for column in columns for file in column]
     for file in files:

@@ -143,6 +143,22 @@ def read_mapping(source: str | Path | Table[str, object]) -> Mapping:
     return Mapping(spots, name)
 
 
+def known_spots(skeleton: str) -> dict[str, dict[str, float]]:
+    """Where a known skeleton has the 22 joints, by its own names.
+
+    Raises:
+        KeyError: an unknown skeleton.
+
+    >>> known_spots("accad")["spine3"]
+    {'Spine1': 0.5, 'Neck': 0.5}
+    """
+    shares: dict[str, dict[str, float]] = {}
+    for joint, spot in zip(SMPL22.joints, SKELETON_NAMES[skeleton], strict=True):
+        start, stop, share = (spot, spot, 0.0) if isinstance(spot, str) else spot
+        shares[joint] = {start: 1.0} if share == 0 else {start: 1.0 - share, stop: share}
+    return shares
+
+
 def known_skeleton(names: Sequence[str]) -> Mapping | None:
     """The mapping of a skeleton that many files have, when these are its joint names; else ``None``.
 
@@ -150,15 +166,9 @@ def known_skeleton(names: Sequence[str]) -> Mapping | None:
     True
     """
     at = {plain_name(name): name for name in reversed(list(names))}
-    for skeleton, spots in SKELETON_NAMES.items():
-        needed = {plain_name(n) for spot in spots for n in ((spot,) if isinstance(spot, str) else spot[:2])}
-        if needed <= at.keys():
-            shares: dict[str, dict[str, float]] = {}
-            for joint, spot in zip(SMPL22.joints, spots, strict=True):
-                if isinstance(spot, str):
-                    shares[joint] = {at[plain_name(spot)]: 1.0}
-                else:
-                    start, stop, share = spot
-                    shares[joint] = {at[plain_name(start)]: 1.0 - share, at[plain_name(stop)]: share}
+    for skeleton in SKELETON_NAMES:
+        spots = known_spots(skeleton)
+        if {plain_name(name) for spot in spots.values() for name in spot} <= at.keys():
+            shares = {j: {at[plain_name(n)]: share for n, share in spot.items()} for j, spot in spots.items()}
             return Mapping(shares, skeleton)
     return None
