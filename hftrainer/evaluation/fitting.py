@@ -175,7 +175,7 @@ def _arrays(joints: np.ndarray, fit: Fit, setting: Fitting) -> dict[str, Any]:
 def _summary(
     errors: Mapping[str, np.ndarray], failures: Mapping[str, str], skipped: int, setting: Fitting
 ) -> dict[str, Any]:
-    items = [
+    items: list[dict[str, Any]] = [
         {"id": name, "frames": len(error), "mean_mpjpe_mm": float(error.mean()),
          "p95_mpjpe_mm": float(np.percentile(error, 95)), "max_mpjpe_mm": float(error.max())}
         for name, error in sorted(errors.items())

@@ -33,7 +33,7 @@ def constant(values: Any, like: Any) -> Any:
     array = np.asarray(values, dtype=np.float64)
     array = array.reshape(array.shape + (1,) * (like.ndim - array.ndim))
     xp = namespace(like)
-    return array.astype(like.dtype) if xp is np else xp.as_tensor(array, dtype=like.dtype, device=like.device)
+    return array.astype(like.dtype) if xp is np else xp.tensor(array, dtype=like.dtype, device=like.device)
 
 
 def dot(a: Any, b: Any) -> Any:

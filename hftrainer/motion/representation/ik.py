@@ -86,9 +86,9 @@ def t_pose(joints: Any) -> np.ndarray:
     directions[0] = 1.0
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     rest = directions * np.median(SMPL22.bone_lengths(joints), axis=0)[:, None]
-    for joint, below in enumerate(_CHILDREN):
-        if len(below) > 1:
-            below = [*below]
+    for joint, children in enumerate(_CHILDREN):
+        if len(children) > 1:
+            below = [*children]
             bones = joints[:, below] - joints[:, [joint]]  # (T, n, 3)
             shape = rest[below]
             for _ in range(4):  # turn every frame onto the mean shape, take the mean of that again
