@@ -51,7 +51,7 @@ def references(
 def likeness(
     said: Sequence[str], samples: Sequence[Sample], lemmatise: language.Lemmatiser | None = None
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """All measures of sentences under every policy.
+    """All measures of sentences under every policy; ``COCO-…`` as the COCO caption tools, which TM2T uses, have them.
 
     Args:
         said: one sentence a sample; an empty one is like nothing.
@@ -70,6 +70,9 @@ def likeness(
             values[f"{policy}/BLEU-{order}"] = language.bleu(told, known, order).score
         values[f"{policy}/ROUGE-L"] = float(language.rouge_l(told, known).mean())
         values[f"{policy}/CIDEr"] = float(language.cider(told, known).mean())
+        for order, score in enumerate(language.coco_bleu(told, known), 1):
+            values[f"{policy}/COCO-BLEU-{order}"] = score
+        values[f"{policy}/COCO-ROUGE-L"] = float(language.coco_rouge_l(told, known).mean())
         try:
             values[f"{policy}/BERTScore"] = language.bert_score(told, known)
         except language.ScorerAbsent as error:
