@@ -63,7 +63,7 @@ def pipes(mogents, momask):
 
 @pytest.fixture(scope="module")
 def clip():
-    return Motion(joints_to_hml263(moving_body(85)), "hml263", 20)
+    return Motion(joints_to_hml263(moving_body(86)), "hml263", 20)
 
 
 # ------------------------------------------------------------------------------------------------- sentences to motions

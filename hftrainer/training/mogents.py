@@ -14,7 +14,7 @@ from typing import Any
 
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import check_files, load_weights, read_config, save_weights, write_json, written_folder
-from hftrainer.models.motion.mogents.bundle import MaskedBundle, MoGenTSBundle
+from hftrainer.models.motion.mogents.bundle import MaskedBundle, MoGenTSBundle, read_whole_sentences
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.residual import ResidualConfig, ResidualTransformer
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
@@ -140,7 +140,7 @@ def train_transformers(run: Run) -> None:
             f"{recipe['data']} must hold {statistics.spec.name}, as {recipe['tokenizer']} reads it; "
             f"got {dataset.spec.name}."
         )
-    tower = load_tower(recipe["text_tower"])
+    tower = read_whole_sentences(load_tower(recipe["text_tower"]))
     configs = transformer_configs(recipe, tokenizer, tower.width)
     settings = read_config(MaskedSettings, recipe.get("settings", {}), "settings")
     made = {name: _made(config) for name, config in configs.items()}

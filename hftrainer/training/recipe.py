@@ -19,6 +19,7 @@ from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import read_config, write_json
 from hftrainer.motion.files.atomic import written_whole
+from hftrainer.training.length import train_length
 from hftrainer.training.loop import Schedule
 from hftrainer.training.mdm import train_mdm
 from hftrainer.training.mogents import train_transformers
@@ -43,6 +44,7 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[Run], None]]] = {
     "momask-residual": ((*_TRANSFORMERS, "mask"), train_transformers),
     "mogents-mask": (_TRANSFORMERS, train_transformers),
     "mogents-residual": ((*_TRANSFORMERS, "mask"), train_transformers),
+    "length": (("text_tower", "model"), train_length),
 }
 
 

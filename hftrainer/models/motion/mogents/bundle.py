@@ -230,9 +230,7 @@ class MaskedBundle(ABC):
             ArtifactError: it cannot be had.
         """
         if self.text is None:
-            found = fetch_tower(self.text_name, local_files_only=local_files_only)
-            if isinstance(found, ClipTower):
-                found = read_whole_sentences(found)
+            found = read_whole_sentences(fetch_tower(self.text_name, local_files_only=local_files_only))
             self.attach(found)
             return found
         return self.text
@@ -427,8 +425,10 @@ def config_file(family: Family) -> str:
     return f"{family.name}_config.json"
 
 
-def read_whole_sentences(tower: ClipTower) -> ClipTower:
-    """The same tower, reading as many tokens as it can: the cut at 20 tokens is a habit of MDM's alone."""
+def read_whole_sentences(tower: Tower) -> Tower:
+    """The same tower, reading as many tokens as it can: CLIP's cut at 20 tokens is a habit of MDM's alone."""
+    if not isinstance(tower, ClipTower):
+        return tower
     positions = tower.network.config.positions
     return ClipTower(tower.network, ClipTokens(tower.tokens.tokenizer, min(CONTEXT, positions), positions))
 
