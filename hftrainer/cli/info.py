@@ -58,6 +58,21 @@ def describe_mdm(folder: Path) -> dict[str, Any]:
     }
 
 
+def describe_masked(folder: Path, name: str) -> dict[str, Any]:
+    """What an artifact of MoGenTS or MoMask is: its hash, how many numbers it has, its statistics, its frames."""
+    from hftrainer.models.motion.mogents.bundle import MaskedBundle, MoGenTSBundle
+    from hftrainer.models.motion.momask.bundle import MoMaskBundle
+
+    kind: type[MaskedBundle] = MoGenTSBundle if name == "mogents" else MoMaskBundle
+    bundle = kind.from_pretrained(folder)
+    return {
+        "hash": bundle.hash,
+        "parameters": {part: sum(p.numel() for p in net.parameters()) for part, net in bundle.networks.items()},
+        "statistics": bundle.about.get("statistics", {}).get("name", bundle.representation),
+        "frame_range": list(bundle.frame_range),
+    }
+
+
 def folder_lines(report: dict[str, Any]) -> list[str]:
     """The description of a folder, for people."""
     lines = [report["folder"], ""]
@@ -102,6 +117,9 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
             report |= describe(thing)
         elif any((thing / mark).is_file() for mark in KINDS["mdm"].marks):
             report |= describe_mdm(thing)
+        for name in ("mogents", "momask"):
+            if any((thing / mark).is_file() for mark in KINDS[name].marks):
+                report |= describe_masked(thing, name)
         return Done(report, folder_lines(report))
     if not thing.is_file():
         known = ", ".join(sorted(folder.name for folder in BUILT_IN.glob("*") if folder.is_dir())) or "none"

@@ -360,8 +360,9 @@ class MaskedPipeline:
         Returns:
             One float32 ``(T, D)`` array a motion.
         """
-        one = isinstance(motions, Motion) or (isinstance(motions, np.ndarray) and motions.ndim == 2)
-        clips: list[Any] = [motions] if one else list(motions)
+        given: Any = motions
+        one = isinstance(given, Motion) or (isinstance(given, np.ndarray) and given.ndim == 2)
+        clips = [given] if one else list(given)
         said = [texts] * len(clips) if texts is None or isinstance(texts, str) else list(texts)
         made = self._edited(clips, each(said, len(clips), "texts"), part, span, seed, masks)
         return [motion.data.copy() for motion in made]

@@ -42,6 +42,10 @@ KINDS = {
              ("language_model.safetensors", "motiongpt_s3_h3d.tar", "motion_tokenizer.safetensors")),
         Kind("mdm", "hftrainer.pipelines.mdm", "MDMPipeline",
              ("generate", "predict", "inbetween", "edit"), ("mdm_config.json",)),
+        Kind("mogents", "hftrainer.pipelines.mogents", "MoGenTSPipeline",
+             ("generate", "predict", "inbetween", "edit"), ("mogents_config.json",)),
+        Kind("momask", "hftrainer.pipelines.momask", "MoMaskPipeline",
+             ("generate", "predict", "inbetween", "edit"), ("momask_config.json",)),
     )
 }  # fmt: skip
 

@@ -410,7 +410,8 @@ class MoGenTSBundle(MaskedBundle):
         return generation.generate_codes(networks, text, lengths, settings, rng=rng, start=start)
 
     def decode(self, codes: Codes, lengths: Tensor | None = None) -> list[Tensor]:
-        return generation.decode_codes(self.motion_tokenizer, *codes, lengths)
+        aux, grid = codes
+        return generation.decode_codes(self.motion_tokenizer, aux, grid, lengths)
 
 
 # --------------------------------------------------------------------------------------------------------------- files

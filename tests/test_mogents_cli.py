@@ -1,0 +1,71 @@
+"""The command line with MoGenTS and MoMask: the same verbs as of any model."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hftrainer.bench import moving_body
+from hftrainer.cli import main
+from hftrainer.models.motion.mogents.bundle import MoGenTSBundle
+from hftrainer.models.motion.mogents.official import MOGENTS, MOMASK
+from hftrainer.models.motion.mogents.release import read_release
+from hftrainer.models.motion.momask.bundle import MoMaskBundle
+from hftrainer.models.tower_files import read_clip
+from hftrainer.motion.files import load
+from hftrainer.motion.representation.hml263 import joints_to_hml263
+from tests import mogents_release as authors
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Small artifacts of both, and a motion file."""
+    root = tmp_path_factory.mktemp("models")
+    text = read_clip(authors.clip(root / "clip.pt"), context=77, precision="fp32")
+    for family, bundle in ((MOGENTS, MoGenTSBundle), (MOMASK, MoMaskBundle)):
+        authors.write(root / f"{family.name}-logs", family)
+        files = read_release(family, root / f"{family.name}-logs")
+        bundle.from_release(files, text).save_pretrained(root / family.name)
+    np.save(root / "walk.npy", joints_to_hml263(moving_body(81)))
+    return root
+
+
+@pytest.mark.parametrize("name", ["mogents", "momask"])
+def test_generate(models, tmp_path, capsys, name):
+    words = ["generate", "a person walks", "--model", str(models / name), "--frames", "60", "--guidance", "2",
+             "--steps", "4", "--temperature", "0.8", "--seed", "3", "-o", str(tmp_path / "a.npz")]  # fmt: skip
+    assert main([*words, "--quiet"]) == 0
+    made = load(tmp_path / "a.npz")
+    assert len(made) == 60 and made.about["model"] == name and made.about["guidance"] == 2.0
+    assert made.about["steps"] == 4 and made.about["prompt"] == "a person walks"
+    assert main(["generate", "a person walks", "--model", str(models / name), "-o", str(tmp_path / "b.npz"),
+                 "--quiet"]) == 0  # fmt: skip
+    assert load(tmp_path / "b.npz").about["length"] == "estimated"
+    capsys.readouterr()
+    assert main([*words[:5], "500", *words[6:], "--quiet"]) == 2
+    assert "Nearest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mogents", "momask"])
+def test_what_is_missing_and_what_changes(models, tmp_path, name):
+    walk, model = str(models / "walk.npy"), ["--model", str(models / name), "--quiet"]
+    assert main(["predict", walk, "--keep", "0.5", *model, "-o", str(tmp_path / "p.npz")]) == 0
+    assert main(["inbetween", walk, *model, "-o", str(tmp_path / "i.npz")]) == 0
+    assert len(load(tmp_path / "p.npz")) == len(load(tmp_path / "i.npz")) == 80
+    part = ["edit", walk, "waves", "--part", "left_arm", *model, "-o", str(tmp_path / "e.npz")]
+    assert main(part) == (0 if name == "mogents" else 2)
+    if name == "mogents":
+        assert load(tmp_path / "e.npz").about["part"] == "left_arm"
+
+
+@pytest.mark.parametrize("name", ["mogents", "momask"])
+def test_info(models, capsys, name):
+    assert main(["info", str(models / name), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["frame_range"] == [40, 196] and report["parameters"]["length_est"] == 435122
+
+
+def test_flags_that_the_model_does_not_have(models, tmp_path, capsys):
+    words = ["generate", "a person walks", "--model", str(models / "mogents"), "--sampler", "ddim"]
+    assert main([*words, "-o", str(tmp_path / "a.npz"), "--quiet"]) == 2
+    assert "--sampler must be left out with this model" in capsys.readouterr().err
