@@ -96,8 +96,9 @@ def test_the_stored_case_is_told_apart_from_the_other_rules():
     assert language.coco_bleu(said, known)[3] == pytest.approx(case["metrics"]["Bleu_4"], rel=1e-9)
     rouge = language.coco_rouge_l(said, known).mean(), language.rouge_l(said, known).mean()
     assert rouge[0] == pytest.approx(case["metrics"]["ROUGE_L"], rel=1e-9) and abs(rouge[0] - rouge[1]) > 1e-3
-    some = captions(0)
-    assert abs(language.coco_bleu(*some, 1)[0] - language.bleu(*some, 1).score) > 1e-3, "nearest length, and shortest"
+    some = ["a b c d e"], [["a b c d e f g", "a"]]
+    assert language.bleu(*some, 1).brevity == 1, "the shortest reference"
+    assert language.coco_bleu(*some, 1)[0] == pytest.approx(np.exp(1 - 7 / 5)), "the nearest reference"
 
 
 @pytest.mark.parametrize("measure", [language.coco_bleu, language.coco_rouge_l])

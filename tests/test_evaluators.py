@@ -419,3 +419,57 @@ def test_configurations_that_cannot_be():
         temos().encode_motions(torch.zeros(1, 304, 272), torch.tensor([304]))
     with pytest.raises(ValueError, match=r"1 to 40 frames; got \[41\]"):
         temos().encode_motions(torch.zeros(1, 40, 272), torch.tensor([41]))
+
+
+# -------------------------------------------------------------------------------------------- from the command line
+
+
+def imported(capsys, *words):
+    from hftrainer.cli import main
+
+    code = main(["import", "evaluator", *map(str, words)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def released(tmp_path):
+    """The separate files of the reduced 272 evaluator: weights, statistics, words."""
+    folder = released_272(tmp_path / "theirs", temos())
+    place = folder / "mean_std"
+    return ["--weights", folder / "epoch99.ckpt", "--mean", place / "Mean.npy", "--std", place / "Std.npy",
+            "--distilbert", folder / "distilbert-base-uncased"]  # fmt: skip
+
+
+def test_an_evaluator_is_imported_and_proved(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(temos_official, "HEADS", (2, 2))
+    words = released(tmp_path)
+    code, out, err = imported(capsys, *words, "-o", tmp_path / "ours", "--verify")
+    assert code == 0, err
+    assert "evaluator: motion272" in out and "max-abs-diff 0.0" in out
+    clips = [motion("motion272", 60)]
+    ours = load_evaluator(tmp_path / "ours")
+    assert np.array_equal(ours.motions(clips), motion272()(tmp_path / "words").motions(clips))
+    assert sorted(file.name for file in (tmp_path / "ours").iterdir()) == [
+        "Mean.npy", "Std.npy", "evaluator.json", "evaluator.safetensors", "tokenizer.json",
+    ]  # fmt: skip
+    assert imported(capsys, *words, "-o", tmp_path / "ours")[0] == 0, "an evaluator may take an evaluator's place"
+
+
+def test_wrong_imports_of_evaluators_are_refused(tmp_path, capsys):
+    words, out = released(tmp_path), ("-o", tmp_path / "ours")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.txt").write_text("a")
+    for more, code, message in (
+        ((*words[:2], *out), 2, "--mean, --std must be given"),
+        ((*words, "--glove", tmp_path, *out), 2, "one of --glove and --distilbert"),
+        ((*words, "--ema", *out), 2, "flags must belong to evaluator; got --ema"),
+        ((*words, "-o", tmp_path / "full"), 2, "it holds other files"),
+        ((*words, "-o", tmp_path / "theirs"), 2, "must be a new folder|which is read from"),
+    ):
+        import re
+
+        got, _, err = imported(capsys, *more)
+        assert got == code and re.search(message, err), err
+    words[1] = tmp_path / "theirs" / "mean_std" / "Mean.npy"
+    code, _, err = imported(capsys, *words, *out)
+    assert code in (1, 2) and "must be a torch file" in err and not (tmp_path / "ours").exists()

@@ -4,6 +4,7 @@ hftrainer import motiongpt --weights motiongpt_s3_h3d.tar --t5 flan-t5-base/ -o 
 hftrainer import mdm --weights model000475000.pt --clip clip-vit-base-patch32/ -o mdm/ --verify
 hftrainer import mogents --weights-root logs --length-root checkpoints --clip ViT-B-32.pt -o mogents/ --verify
 hftrainer import momask --weights-root checkpoints --clip ViT-B-32.pt -o momask/ --verify
+hftrainer import evaluator --weights epoch99.ckpt --distilbert DIR --mean Mean.npy --std Std.npy -o motion272/ --verify
 
 The weights are read without running any code that is in the file. Everything is checked before anything is written, and
 all that is wrong is listed at once. Statistics are looked for beside the weights (MotionGPT's in assets/meta/); --mean
@@ -17,14 +18,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from hftrainer.cli import import_mdm, import_mogents
+from hftrainer.cli import import_evaluator, import_mdm, import_mogents
 from hftrainer.cli.outputs import check_folder
 from hftrainer.cli.parser import Done, Parser, RequestError, near, whole
 from hftrainer.cli.progress import Progress
 
 #: Models whose checkpoints can be imported.
-KINDS = ("motiongpt", "mdm", "mogents", "momask")
-#: Flags that only MotionGPT takes; those of the others stand in ``import_mdm.py`` and ``import_mogents.py``.
+KINDS = ("motiongpt", "mdm", "mogents", "momask", "evaluator")
+#: Flags that only MotionGPT takes; those of the others stand in ``import_mdm.py``, ``import_mogents.py`` and so on.
 MOTIONGPT_FLAGS = ("t5", "evaluators", "glove", "activation", "norm", "dilation_growth")
 #: Flags of files that MotionGPT and MDM take, whose releases are single files.
 FILE_FLAGS = ("weights", "mean", "std")
@@ -34,6 +35,7 @@ FLAGS = {
     "mdm": (*import_mdm.FLAGS, *FILE_FLAGS),
     "mogents": import_mogents.FLAGS,
     "momask": import_mogents.FLAGS,
+    "evaluator": import_evaluator.FLAGS,
 }
 #: What the evaluator's folder is good for, by whether the word vectors are absent.
 EVALUATOR_NOTE = {
@@ -44,8 +46,8 @@ EVALUATOR_NOTE = {
 
 def arguments(parser: Parser) -> None:
     """What ``hftrainer import`` takes."""
-    parser.add_argument("kind", metavar="KIND", help="motiongpt, mdm, mogents or momask")
-    parser.flag("--weights", metavar="FILE", help="motiongpt, mdm: the checkpoint, for instance motiongpt_s3_h3d.tar")
+    parser.add_argument("kind", metavar="KIND", help=", ".join(KINDS))
+    parser.flag("--weights", metavar="FILE", help="motiongpt, mdm, evaluator: the checkpoint, as motiongpt_s3_h3d.tar")
     parser.flag("--mean", metavar="FILE", help="statistics (default: those beside the weights)")
     parser.flag("--std", metavar="FILE", help="statistics (default: those beside the weights)")
     parser.flag("--any-statistics", action="store_true", help="take statistics that are known to be another model's")
@@ -57,7 +59,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--dilation-growth", type=whole(1), metavar="N", help="of the motion tokenizer, if not 3")
     parser.flag("--args", metavar="FILE", help="mdm: its options (default args.json beside the weights)")
     parser.flag("--clip", metavar="DIR", help="not motiongpt: CLIP ViT-B/32, a folder or ViT-B-32.pt, put inside")
-    parser.flag("--distilbert", metavar="DIR", help="mdm: distilbert-base-uncased, to travel inside")
+    parser.flag("--distilbert", metavar="DIR", help="mdm, evaluator: distilbert-base-uncased, put inside")
     parser.flag("--ema", action="store_true", help="mdm: take the averages, whatever its options say")
     parser.flag("--guidance", type=float, metavar="X", help="mdm: strength of guidance (default 2.5, 7.5 for DiP)")
     import_mogents.arguments(parser)
@@ -89,6 +91,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         raise RequestError(f"flags must belong to {args.kind}; got {', '.join(wrong)} as well. Leave it out.")
     if args.kind in ("mogents", "momask"):
         return import_mogents.run(args, progress)
+    if args.kind == "evaluator":
+        return import_evaluator.run(args, progress)
     if args.weights is None:
         raise RequestError(f"--weights must be given with {args.kind}; got none. Name the checkpoint.")
     if args.kind == "mdm":

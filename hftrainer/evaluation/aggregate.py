@@ -7,7 +7,7 @@ computed once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,10 @@ def row(
             if distance is None or len(pairs) > 1:
                 distance = frechet_of(*known, *moments(one.motions))
             tally.add({"FID": distance})
-        _attempt(tally, "diversity", lambda one=one, draw=draw: _spread(one.motions, draw.rng, most_pairs))
+        try:
+            tally.add({"diversity": _spread(one.motions, draw.rng, most_pairs)})
+        except TooFewSamples as error:
+            tally.add({}, {"diversity": str(error)})
     report = tally.report()
     report["metrics"] = {name: report["metrics"][name] for name in MEASURES if name in report["metrics"]}
     return {**report, "samples": len(pairs[0].motions), "used": used}
@@ -119,10 +122,3 @@ def _spread(points: np.ndarray, rng: Rng, most_pairs: int) -> float:
     if samples < 2:
         raise TooFewSamples(f"diversity needs at least 2 samples; got {samples}.")
     return diversity(points, *diversity_pairs(samples, rng, min(most_pairs, samples - 1)))
-
-
-def _attempt(tally: Tally, name: str, measure: Callable[[], float]) -> None:
-    try:
-        tally.add({name: measure()})
-    except TooFewSamples as error:
-        tally.add({}, {name: str(error)})

@@ -146,9 +146,9 @@ def calibrate(report: Mapping[str, Any], expected: Mapping[str, Any] | None = No
     checks = []
     for measure, want in known.values.items():
         got = row["metrics"].get(measure, {}).get("mean")
-        tolerance = known.tolerance[measure]
-        holds = got is not None and abs(got - want) <= tolerance
-        checks.append({"measure": measure, "got": got, "want": want, "tolerance": tolerance, "holds": holds})
+        most = known.tolerance[measure]
+        holds = got is not None and abs(got - want) <= most
+        checks.append({"measure": measure, "got": got, "want": want, "tolerance": most, "holds": holds})
     reason = _reason(report, expected, known, checks)
     against = {"name": known.name, "source": known.source, "samples": known.samples or None}
     return {"holds": not reason, "against": against, "checks": checks, "reason": reason}

@@ -82,8 +82,10 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         y = self.norm_attention(x)
-        parts = (part(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value))
-        found = functional.scaled_dot_product_attention(*parts, seen)  # (B, heads, L, W / heads)
+        query, key, value = (
+            part(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
+        )
+        found = functional.scaled_dot_product_attention(query, key, value, seen)  # (B, heads, L, W / heads)
         x = x + self.attention_out(found.transpose(1, 2).flatten(2))
         hidden = self.widen(self.norm_feed_forward(x))
         return x + self.narrow(hidden * torch.sigmoid(1.702 * hidden))

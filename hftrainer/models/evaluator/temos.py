@@ -76,8 +76,10 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """``(B, L, W)``, and ``(B, 1, 1, L)`` True where a place is real -> ``(B, L, W)``."""
-        parts = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.query_key_value(x).chunk(3, -1))
-        found = nn.functional.scaled_dot_product_attention(*parts, seen)  # (B, heads, L, W / heads)
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.query_key_value(x).chunk(3, -1)
+        )
+        found = nn.functional.scaled_dot_product_attention(query, key, value, seen)  # (B, heads, L, W / heads)
         x = self.norm_attention(x + self.dropout(self.attention_out(found.transpose(1, 2).flatten(2))))
         hidden = self.dropout(nn.functional.gelu(self.widen(x)))
         return self.norm_feed_forward(x + self.dropout(self.narrow(hidden)))
