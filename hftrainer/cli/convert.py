@@ -192,7 +192,7 @@ def convert_folder(
     for file, goal in named:
         if seen.setdefault(goal, file) != file:
             raise RequestError(f"{seen[goal]} and {file} would both become {goal}. Convert them one by one.")
-    skipped = [goal for _, goal in named if args.skip_existing and goal.exists()]
+    skipped = {goal for _, goal in named if args.skip_existing and goal.exists()}
     jobs = [
         Job(file, goal, args.named, args.fps, args.to, args.resample, reading, options)
         for file, goal, reading in ((*pair, reading_options(args, pair[0].suffix.lower())) for pair in named)
@@ -206,7 +206,7 @@ def convert_folder(
     converted = [str(job.target) for job in jobs if str(job.source) not in wrong]
     lines = [f"failed: {reason if file in reason else f'{file}: {reason}'}" for file, reason in sorted(wrong.items())]
     lines.append(f"{len(converted)} converted, {len(skipped)} skipped, {len(wrong)} failed")
-    report = {"converted": converted, "skipped": [str(file) for file in skipped], "failed": wrong}
+    report = {"converted": converted, "skipped": sorted(map(str, skipped)), "failed": wrong}
     return Done(report, lines, code=1 if wrong else 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def load_amass(path: str | Path, fps: float | None = None, up: str | None = None
     place = pelvis_place()
     trans = (trans + place) @ UPWARD[up].T - place
     turns[:, 0] = UPWARD[up] @ turns[:, 0]
-    about = {"file": path.name, "up": up, "gender": _gender(path, keys)}
+    about: dict[str, Any] = {"file": path.name, "up": up, "gender": _gender(path, keys)}
     if "betas" in numbers:
         about["betas"] = np.asarray(numbers["betas"], dtype=np.float64).ravel().round(6).tolist()
     data = rotations_to_motion135(turns, trans, name=path.name)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import numpy as np
 
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.files.atomic import written_whole
-from hftrainer.motion.files.glb import save_glb
+from hftrainer.motion.files.glb import glb_bytes
 from hftrainer.motion.files.mapping import Mapping, read_mapping
 from hftrainer.motion.files.matching import match_joints
+from hftrainer.motion.files.names import check_names
+from hftrainer.motion.files.rig import rigged
 from hftrainer.motion.files.settle import check_reading, settled
 
 _SECONDS = 600.0
@@ -28,10 +31,16 @@ import json, sys, bpy
 job = json.loads(sys.argv[-1])
 bpy.ops.wm.read_factory_settings(use_empty=True)
 scene = bpy.context.scene
-scene.render.fps = max(1, round(job["fps"]))
-scene.render.fps_base = scene.render.fps / job["fps"]
+scene.render.fps = job["count"]
 bpy.ops.import_scene.gltf(filepath=job["source"], bone_heuristic="TEMPERANCE")
+scene.render.fps_base = job["base"]
 scene.frame_start, scene.frame_end = 0, job["frames"] - 1
+for thing in [thing for thing in bpy.data.objects if thing.type == "ARMATURE"]:
+    bpy.context.view_layer.objects.active = thing
+    bpy.ops.object.mode_set(mode="EDIT")
+    for bone in thing.data.edit_bones:
+        bone.use_connect = False  # a connected bone may not leave its parent's end
+    bpy.ops.object.mode_set(mode="OBJECT")
 for thing in list(bpy.data.objects):
     if thing.type == "MESH" and not thing.find_armature():
         bpy.data.objects.remove(thing)
@@ -52,16 +61,23 @@ bodies = [thing for thing in bpy.data.objects if thing.type == "ARMATURE"]
 found = {"armatures": len(bodies)}
 if bodies:
     body = max(bodies, key=lambda thing: len(thing.data.bones))
+    bpy.context.view_layer.objects.active = body
+    bpy.ops.object.mode_set(mode="EDIT")
+    for bone in body.data.edit_bones:
+        bone.use_connect = False  # a connected bone may not leave its parent's end
+    bpy.ops.object.mode_set(mode="OBJECT")
     bones = list(body.data.bones)
     number = {bone.name: index for index, bone in enumerate(bones)}
     action = body.animation_data.action if body.animation_data else None
-    first, last = (round(v) for v in action.frame_range) if action else (0, 0)
+    first, last = action.frame_range if action else (0, 0)
+    steps = round(last - first)  # rates such as 29.97 stretch the keys a little
     def spots(pose):
         heads = [list(body.matrix_world @ b.head) for b in pose]
         return heads + [list(body.matrix_world @ b.tail) for b in pose if not b.children]
     frames = []
-    for frame in range(first, last + 1):
-        scene.frame_set(frame)
+    for step in range(steps + 1):
+        at = first + step * (last - first) / max(steps, 1)
+        scene.frame_set(int(at), subframe=at - int(at))
         frames.append(spots([body.pose.bones[bone.name] for bone in bones]))
     ends = [bone for bone in bones if not bone.children]
     rest = [list(body.matrix_world @ b.head_local) for b in bones]
@@ -151,23 +167,16 @@ def save_fbx(
         OSError: Blender failed.
     """
     command = find_blender(blender)
+    rig = rigged(motion, fps=fps, in_place=in_place, bones=bones)
+    count = max(1, round(rig.fps))  # Blender's scenes count whole frames a second, times a factor
+    content = glb_bytes(replace(rig, fps=float(count)), check_names(names), motion)
     with tempfile.TemporaryDirectory() as folder, written_whole(path) as beside:
-        glb = Path(folder) / "motion.glb"
-        save_glb(motion, glb, names=names, fps=fps, in_place=in_place, bones=bones)
-        rate = motion.fps if fps is None else fps
-        frames = _frames_of(glb)
-        place = Path(folder) / "motion.fbx"
-        job = {"source": str(glb), "target": str(place), "fps": rate, "frames": frames}
+        source, place = Path(folder) / "motion.glb", Path(folder) / "motion.fbx"
+        source.write_bytes(content)
+        job = {"source": str(source), "target": str(place), "frames": len(rig.rotations), "count": count,
+               "base": count / rig.fps}  # fmt: skip
         _run(command, _WRITE, job, Path(path).name)
         shutil.copyfile(place, beside)
-
-
-def _frames_of(glb: Path) -> int:
-    """Number of key frames of a GLB that we wrote."""
-    data = glb.read_bytes()
-    length = int.from_bytes(data[12:16], "little")
-    content = json.loads(data[20 : 20 + length])
-    return int(content["accessors"][content["animations"][0]["samplers"][0]["input"]]["count"])
 
 
 def load_fbx(

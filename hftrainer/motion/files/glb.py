@@ -79,6 +79,18 @@ def save_glb(
     """
     labels = check_names(names)
     rig = rigged(motion, fps=fps, in_place=in_place, bones=bones)
+    with written_whole(path) as beside:
+        beside.write_bytes(glb_bytes(rig, labels, motion))
+
+
+def glb_bytes(rig: Rig, labels: tuple[str, ...], motion: Motion) -> bytes:
+    """The bytes of a GLB file.
+
+    Args:
+        rig: what moves.
+        labels: 22 joint names.
+        motion: where the rig came from, for name and notes.
+    """
     body = free_body().fitted(rig.rest)
     buffer = _Buffer()
     mesh = _mesh(body, buffer)
@@ -108,9 +120,7 @@ def save_glb(
     text += b" " * (-len(text) % 4)
     whole = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(buffer.data))
     whole += struct.pack("<I4s", len(text), b"JSON") + text
-    whole += struct.pack("<I4s", len(buffer.data), b"BIN\0") + bytes(buffer.data)
-    with written_whole(path) as beside:
-        beside.write_bytes(whole)
+    return whole + struct.pack("<I4s", len(buffer.data), b"BIN\0") + bytes(buffer.data)
 
 
 def four_weights(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +182,8 @@ def smooth_quats(rotations: np.ndarray) -> np.ndarray:
 def _animation(rig: Rig, buffer: _Buffer) -> dict[str, Any]:
     times = buffer.add(np.arange(len(rig.rotations)) / rig.fps, "<f4", _FLOAT, bounds=True)
     quats = smooth_quats(rig.rotations)[..., [1, 2, 3, 0]]
-    channels, samplers = [], []
+    channels: list[dict[str, Any]] = []
+    samplers: list[dict[str, Any]] = []
     for joint in range(quats.shape[1]):
         tracks = [("rotation", quats[:, joint])]
         if rig.moves[joint]:

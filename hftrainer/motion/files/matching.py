@@ -153,7 +153,8 @@ def _between(names: Sequence[str], parents: Sequence[int] | None, pelvis: Spot, 
     """Joints between pelvis and neck in a tree, lower ones first; ``None`` where the tree does not tell."""
     if parents is None or len(pelvis) > 1 or len(neck) > 1:
         return None
-    first, joint, line = names.index(next(iter(pelvis))), names.index(next(iter(neck))), []
+    first, joint = names.index(next(iter(pelvis))), names.index(next(iter(neck)))
+    line: list[int] = []
     while joint >= 0 and joint != first:
         joint = parents[joint]
         line.insert(0, joint)
@@ -247,7 +248,7 @@ def _by_shape(names: Sequence[str], parents: Sequence[int], pose: np.ndarray) ->
     def spot(joint: int) -> Spot:
         return {names[joint]: 1.0}
 
-    line = []
+    line: list[int] = []
     joint = chest
     while joint != pelvis:
         line.insert(0, joint)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from hftrainer.motion.clip import Motion
@@ -51,7 +53,7 @@ def settled(
     """
     unit = guess_unit(joints) if unit is None else unit
     up = guess_up(joints, rest) if up is None else up
-    about = {"file": file, "skeleton": mapping.skeleton, "unit": unit, "up": up}
+    about: dict[str, Any] = {"file": file, "skeleton": mapping.skeleton, "unit": unit, "up": up}
     if mapping.skeleton not in SKELETON_NAMES:
         about["mapping"] = mapping.plain()
     return Motion(joints @ UPWARD[up].T * UNITS[unit], "joints", fps, about=about, name=file)

@@ -50,7 +50,7 @@ def save_usda(
     labels = check_names(names)
     rig = rigged(motion, fps=fps, in_place=in_place, bones=bones)
     body = free_body().fitted(rig.rest)
-    tokens = []
+    tokens: list[str] = []
     for label, parent in zip(labels, SMPL22.parents, strict=True):
         tokens.append((tokens[parent] + "/" if parent >= 0 else "") + label.replace(":", "_"))
     joints = f"[{', '.join(map(json.dumps, tokens))}]"
