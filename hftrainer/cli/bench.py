@@ -19,9 +19,11 @@ from hftrainer.pipelines.table import kind_named
 #: what is measured -> (module, function that returns JSON values, options that it takes)
 BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "motion": ("hftrainer.bench", "motion_speed", ()),
+    "ik": ("hftrainer.bench", "ik_speed", ()),
     "rendering": ("hftrainer.rendering.speed", "rendering_speed", ()),
     "metrics": ("hftrainer.evaluation.speed", "metrics_speed", ()),
     "quality": ("hftrainer.quality", "model_quality", ("model", "data", "seeds")),
+    "samplers": ("hftrainer.quality", "sampler_quality", ("model", "seeds")),
     "generate": ("hftrainer.quality", "generation_speed", ("model",)),
     "generate --batch": ("hftrainer.bench", "decoding_speed", ("batch",)),
     "generate by denoising": ("hftrainer.pipelines.speed", "denoising_speed", ("model", "steps", "batch", "device")),
@@ -35,7 +37,7 @@ def arguments(parser: Parser) -> None:
         "--model", metavar="NAME|FOLDER|REPO", help="quality, generate: which model; the built-in one by default"
     )
     parser.flag("--data", metavar="DIR", help="quality: dataset folder (default data/mocap)")
-    parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5)")
+    parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5); samplers: 2")
     parser.flag("--batch", type=whole(2), help="generate: this many prompts together and one by one, at T5-base "
                 "size; or, with a model that denoises, motions in a batch (default 8)")  # fmt: skip
     parser.flag("--steps", type=whole(1), help="generate, with a model that denoises: how many steps (default 20)")
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     for name in asked:
         if name not in options:
             raise RequestError(f"bench {args.what} takes no --{name}; it must be left out.")
-    if args.what == "quality":
+    if args.what in ("quality", "samplers"):
         asked["say"] = progress
     progress(f"measuring {args.what}")
     report = getattr(import_module(module), function)(**asked)
