@@ -144,7 +144,7 @@ def fit_joints(
 
     >>> standing = pose_joints(np.tile(np.eye(3), (4, 22, 1, 1)), np.ones(3))
     >>> [fit] = fit_joints([1.05 * standing])
-    >>> 0.0 < fit.error_mm.max() < 25
+    >>> bool(0.0 < fit.error_mm.max() < 25)
     True
     """
     how, rest = how or Refinement(), body_offsets(rest)
