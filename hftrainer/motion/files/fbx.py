@@ -32,7 +32,7 @@ job = json.loads(sys.argv[-1])
 bpy.ops.wm.read_factory_settings(use_empty=True)
 scene = bpy.context.scene
 scene.render.fps = job["count"]
-bpy.ops.import_scene.gltf(filepath=job["source"], bone_heuristic="TEMPERANCE")
+bpy.ops.import_scene.gltf(filepath=job["source"], bone_heuristic="BLENDER")
 scene.render.fps_base = job["base"]
 scene.frame_start, scene.frame_end = 0, job["frames"] - 1
 for thing in [thing for thing in bpy.data.objects if thing.type == "ARMATURE"]:
