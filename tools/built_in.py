@@ -74,6 +74,10 @@ def provenance(name: str, data: Path, stages: list[dict[str, Any]]) -> dict[str,
         "training_hours": round(sum(stage["seconds"] for stage in stages) / 3600, 2),
         "dataset": stages[-1]["recipe"]["dataset"],
         "acknowledgements": [terms["acknowledgement"] for terms in licences.values()],
+        "licences": {
+            "data": {source: terms["terms"] for source, terms in licences.items()},
+            "text_tower": {"words of all-MiniLM-L6-v2": ["Apache-2.0"], "word list SCOWL": ["SCOWL"]},
+        },
         "stages": stages,
     }
 
