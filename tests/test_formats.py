@@ -40,7 +40,7 @@ def bodies(seed: int, heading: float, frames: int = 5, fps: float = 30) -> Motio
 # ---------------------------------------------------------------------------------------------- seen elsewhere
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(MOTIONS)
 def test_pygltflib_sees_any_motion(tmp_path_factory, drawn):
     motion = made(*drawn)
