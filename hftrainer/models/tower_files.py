@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,18 @@ PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "distilbert": "distilbert/d
 PUBLISHED_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json", "vocab.txt", "merges.txt")
 
 Tower = ClipTower | DistilBertTower | CaptionTower
+
+
+
+@torch.no_grad()
+def sentence_vectors(tower: Tower, texts: Sequence[str]) -> Tensor:
+    """Sentences -> ``(B, W)`` float32: the tower's vector, or the mean over the tokens of one that gives many."""
+    states, real = tower.encode(texts)
+    if real is None:
+        return states.mean(1)
+    weights = real[..., None].to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1).clamp_min(1)
+
 
 #: Names in files of CLIP that the text tower does not need.
 _OPENAI_OTHER: tuple[str, ...] = ("visual.", "logit_scale", "input_resolution", "context_length", "vocab_size")

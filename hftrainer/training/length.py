@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from hftrainer.models.artifact import check_files, load_weights, read_config, sa
 from hftrainer.models.motion.mogents.bundle import MaskedBundle, MoGenTSBundle, read_whole_sentences
 from hftrainer.models.motion.mogents.length import LengthConfig, LengthEstimator
 from hftrainer.models.motion.momask.bundle import MoMaskBundle
-from hftrainer.training.masked import Reads, sentence_vectors
+from hftrainer.models.tower_files import sentence_vectors
+from hftrainer.training.masked import Reads
 from hftrainer.training.mdm import load_tower
 from hftrainer.training.run import Run
 
@@ -222,7 +224,7 @@ def train_length(run: Run) -> None:
         network.load_state_dict(before.state_dict())
         earlier = about["stages"]
     tower.to(run.group.device)
-    read = sentence_vectors(tower)
+    read = partial(sentence_vectors, tower)
     rows, held_out = (described(run.clips(splits), read, settings.frames) for splits in run.splits)
     tower.to("cpu")
     run.fit(LengthTask(network, rows, held_out, settings, run.schedule.seed), network)

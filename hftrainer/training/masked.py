@@ -28,7 +28,6 @@ from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
 from hftrainer.models.motion.mogents.transformer import real_frames
 from hftrainer.models.motion.momask.tokenizer import MoMaskTokenizer
 from hftrainer.models.motion.motiongpt.bundle import Statistics
-from hftrainer.models.tower_files import Tower
 from hftrainer.training.drawing import draw_weights, pick
 
 #: Token frames ``(B,)``, text ``(B, W)``, and the codes of each stream, ``(B, L, Q)`` or ``(B, L, J, Q)``.
@@ -124,20 +123,6 @@ def _encode(tokenizer: Tokenizer, features: Tensor) -> tuple[Tensor, ...]:
     found = tokenizer.encode(features[None])
     streams = found if isinstance(found, tuple) else (found,)
     return tuple(stream[0].to("cpu", torch.int32) for stream in streams)
-
-
-def sentence_vectors(tower: Tower) -> Reads:
-    """A text tower as a function of sentences: its vector, or the mean over tokens of a tower that gives many."""
-
-    @torch.no_grad()
-    def read(texts: Sequence[str]) -> Tensor:
-        states, real = tower.encode(texts)
-        if real is None:
-            return states.mean(1)
-        weights = real[..., None].to(states.dtype)
-        return (states * weights).sum(1) / weights.sum(1).clamp_min(1)
-
-    return read
 
 
 class Streams(nn.ModuleDict):
@@ -290,6 +275,7 @@ class MaskTask(CodesTask):
     def stream_loss(
         self, network: MaskedTransformer, codes: Tensor, text: Tensor, real: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """As of ``CodesTask``."""
         first = codes[..., 0]
         grid = first.dim() == 3
         first = torch.where(real[..., None] if grid else real, first, network.pad)
@@ -304,6 +290,7 @@ class ResidualTask(CodesTask):
     def stream_loss(
         self, network: ResidualTransformer, codes: Tensor, text: Tensor, real: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """As of ``CodesTask``."""
         cells = real[..., None] if codes.dim() == 3 else real[..., None, None]
         tokens = torch.where(cells, codes, network.pad).flatten(1, -2)
         layers = draw_layers(len(tokens), network.config.quantizers, tokens.device)

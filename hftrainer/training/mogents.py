@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
 from hftrainer.models.motion.mogents.transformer import TransformerConfig
 from hftrainer.models.motion.momask.bundle import MoMaskBundle
 from hftrainer.models.motion.motiongpt.bundle import Statistics
+from hftrainer.models.tower_files import sentence_vectors
 from hftrainer.training.masked import (
     MaskedSettings,
     MaskTask,
@@ -28,7 +30,6 @@ from hftrainer.training.masked import (
     Streams,
     Tokenizer,
     coded_clips,
-    sentence_vectors,
 )
 from hftrainer.training.mdm import load_tower
 from hftrainer.training.residual_tokenizer import load_residual_tokenizer
@@ -160,7 +161,7 @@ def train_transformers(run: Run) -> None:
     tokenizer.to("cpu")
     tower.to(run.group.device)
     task = (ResidualTask if stage == "residual" else MaskTask)(
-        network, sentence_vectors(tower), clips, held_out, settings,
+        network, partial(sentence_vectors, tower), clips, held_out, settings,
         frames_per_token=tokenizer.config.frames_per_token, seed=run.schedule.seed,
     )  # fmt: skip
     run.fit(task, network)

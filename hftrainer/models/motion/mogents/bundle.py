@@ -49,6 +49,7 @@ from hftrainer.models.tower_files import (
     read_state,
     read_tower,
     save_tower,
+    sentence_vectors,
 )
 from hftrainer.models.tower_files import WEIGHTS as TOWER_WEIGHTS
 from hftrainer.motion.clip import Motion
@@ -238,11 +239,7 @@ class MaskedBundle(ABC):
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Sentences -> ``(B, E)`` float32: CLIP's vector, or the mean over the tokens of a tower that gives many."""
-        states, real = self.tower().encode(texts)
-        if real is None:
-            return states.mean(1)
-        weights = real[..., None].to(states.dtype)
-        return (states * weights).sum(1) / weights.sum(1).clamp_min(1)
+        return sentence_vectors(self.tower(), texts)
 
     def unread(self, text: str) -> str:
         """The end of a sentence that the text tower does not read, because it is too long; empty if all is read."""

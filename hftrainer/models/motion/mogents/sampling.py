@@ -51,6 +51,7 @@ class OfficialChance:
     generator: torch.Generator | None = None
 
     def draw(self, chosen: Tensor, classes: int, order: str) -> Tensor:
+        """As of ``Chance``."""
         batch, cells = chosen.shape
         if order == "rows":
             drawn = torch.empty(batch * cells, classes).exponential_(1, generator=self.generator)
