@@ -58,3 +58,22 @@ def clip(frames: int = 60, seed: int = 5, representation: str = "hml263") -> Mot
     rows = mean + std * np.cumsum(rng.normal(size=(frames, len(mean))) * 0.2, axis=0)
     rows[:, 0], rows[:, 1], rows[:, 2] = 0.01, 0.0, 0.03
     return Motion(rows, representation, 20 if representation == "hml263" else 12.5, name="clip")
+
+
+#: Clips of a test split: too short, too long, one that is only described in part, a mirrored one.
+LENGTHS = {"000003": 52, "000001": 47, "000002": 30, "000004": 199, "000005": 60, "M00001": 80}
+
+
+def write_test_split(folder: Path, lengths: dict[str, int] = LENGTHS) -> Path:
+    """A dataset folder in HumanML3D's layout that has a test split only."""
+    for room in ("new_joint_vecs", "texts"):
+        (folder / room).mkdir(parents=True)
+    for name, frames in lengths.items():
+        np.save(folder / "new_joint_vecs" / f"{name}.npy", clip(frames).data)
+        part = "he turns#he/PRON turn/VERB#1.0#2.0\n"
+        whole = "" if name == "000005" else f"a person walks {name}#a/DET#0.0#0.0\nhe goes#he/PRON#0.0#0.0\n"
+        (folder / "texts" / f"{name}.txt").write_text(part + whole)
+    (folder / "test.txt").write_text("\n".join(lengths))
+    for name, values in zip(("Mean", "Std"), statistics(), strict=True):
+        np.save(folder / f"{name}.npy", values)
+    return folder

@@ -136,23 +136,11 @@ def test_bench(here, capsys):
 # ------------------------------------------------------------------------------------------ a test split in shards
 
 
-LENGTHS = {"000003": 52, "000001": 47, "000002": 30, "000004": 199, "000005": 60, "M00001": 80}
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    folder = tmp_path / "set"
-    for room in ("new_joint_vecs", "texts"):
-        (folder / room).mkdir(parents=True)
-    for name, frames in LENGTHS.items():
-        np.save(folder / "new_joint_vecs" / f"{name}.npy", mdm_tiny.clip(frames).data)
-        part = "he turns#he/PRON turn/VERB#1.0#2.0\n"
-        whole = "" if name == "000005" else f"a person walks {name}#a/DET#0.0#0.0\nhe goes#he/PRON#0.0#0.0\n"
-        (folder / "texts" / f"{name}.txt").write_text(part + whole)
-    (folder / "test.txt").write_text("\n".join(LENGTHS))
-    for name, values in zip(("Mean", "Std"), mdm_tiny.statistics(), strict=True):
-        np.save(folder / f"{name}.npy", values)
-    return folder
+    return mdm_tiny.write_test_split(tmp_path / "set")
 
 
 def test_items_of_the_protocol(dataset):

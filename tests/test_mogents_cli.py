@@ -14,6 +14,8 @@ from hftrainer.models.motion.momask.bundle import MoMaskBundle
 from hftrainer.models.tower_files import read_clip
 from hftrainer.motion.files import load
 from hftrainer.motion.representation.hml263 import joints_to_hml263
+from scripts.eval.mogents_t2m_h3d263 import run
+from tests import mdm_tiny
 from tests import mogents_release as authors
 
 
@@ -69,3 +71,27 @@ def test_flags_that_the_model_does_not_have(models, tmp_path, capsys):
     words = ["generate", "a person walks", "--model", str(models / "mogents"), "--sampler", "ddim"]
     assert main([*words, "-o", str(tmp_path / "a.npz"), "--quiet"]) == 2
     assert "--sampler must be left out with this model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mogents", "momask"])
+def test_a_test_split_in_shards(models, tmp_path, name):
+    dataset = mdm_tiny.write_test_split(tmp_path / "set")
+    few = ["--time_steps", "2", "--batch_size", "3", "--cond_scale", "2"]
+    words = ["--data_root", str(dataset), "--model_path", str(models / name), *few]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run([*words, "--out_dir", str(one)]) == (4, 0)
+    for shard in ("0", "1"):
+        assert run([*words, "--out_dir", str(two), "--num_shards", "2", "--shard_index", shard]) == (2, 0)
+    assert sorted(p.name for p in one.iterdir()) == ["000001.npy", "000003.npy", "000004.npy", "M00001.npy"]
+    for file in one.iterdir():
+        assert np.abs(np.load(file) - np.load(two / file.name)).max() < 1e-4
+    assert run([*words, "--out_dir", str(two), "--skip_existing"]) == (0, 4)
+    (tmp_path / "chosen.json").write_text('{"000005": "he jumps"}')
+    (tmp_path / "ids.txt").write_text("000005\n000003\n")
+    chosen = ["--anno_file", str(tmp_path / "chosen.json"), "--id_file", str(tmp_path / "ids.txt")]
+    assert run([*words, *chosen, "--out_dir", str(tmp_path / "three")]) == (2, 0)
+    (tmp_path / "chosen.json").write_text("[]")
+    with pytest.raises(ValueError, match="chosen.json must be a JSON object"):
+        run([*words, *chosen, "--out_dir", str(tmp_path / "four")])
+    with pytest.raises(ValueError, match="must be a MoGenTS or MoMask"):
+        run(["--data_root", str(dataset), "--model_path", "motiongpt-mini", "--out_dir", str(tmp_path / "five")])

@@ -6,7 +6,9 @@ what is there need not be made again, and how the work was cut up changes nothin
 
 from __future__ import annotations
 
+import argparse
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +139,62 @@ def write_shard(
         if say is not None:
             say(f"shard {shard} of {shards}: {start + len(some)} of {len(left)}")
     return len(left), len(mine) - len(left)
+
+
+def add_flags(parser: argparse.ArgumentParser, data: str | None = None) -> None:
+    """The flags that the scripts of all models have.
+
+    Args:
+        parser: of the script.
+        data: the usual dataset folder; without it, it must be said.
+    """
+    parser.add_argument("--data_root", required=data is None, default=data, help="a folder in HumanML3D's layout")
+    parser.add_argument("--model_path", required=True, help="folder, built-in name or hub repository")
+    parser.add_argument("--out_dir", required=True)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0, help="clip i has the seed SEED + i")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--num_shards", type=int, default=1)
+    parser.add_argument("--shard_index", type=int, default=0)
+    parser.add_argument("--max_samples", type=int, help="only the first so many clips")
+    parser.add_argument("--skip_existing", action="store_true")
+    parser.add_argument("--progress", action="store_true")
+    parser.add_argument("--id_file", type=Path, help="only these clips, one name a line")
+    parser.add_argument("--anno_file", type=Path, help='JSON {"ID": "caption", …}, chosen in place of the first ones')
+
+
+def run_shard(args: argparse.Namespace, frames: tuple[int, int], make: Make) -> tuple[int, int]:
+    """What a script does with its flags.
+
+    Args:
+        args: of ``add_flags``.
+        frames: fewest and most that the model makes.
+        make: as of ``write_shard``.
+
+    Returns:
+        How many were made, and how many were there.
+
+    Raises:
+        ValueError: captions that are not a JSON object of sentences, and as ``write_shard``.
+        KeyError, FileNotFoundError: no such split or file.
+    """
+    captions: object = {}
+    if args.anno_file is not None:
+        captions = json.loads(args.anno_file.read_text(encoding="utf-8"))
+        if not isinstance(captions, dict) or not all(isinstance(said, str) for said in captions.values()):
+            raise ValueError(f'{args.anno_file} must be a JSON object {{"ID": "caption", …}}; got something else.')
+    ids = None if args.id_file is None else args.id_file.read_text(encoding="utf-8").split()
+    dataset = HumanML3D(args.data_root, splits=(args.split,))
+    assert isinstance(captions, dict)
+    items, passed = items_of(dataset, args.split, within=frames, captions=captions, ids=ids)
+    items = items[: args.max_samples]
+    made, there = write_shard(
+        items, Path(args.out_dir), make, shards=args.num_shards, shard=args.shard_index, batch=args.batch_size,
+        skip_existing=args.skip_existing, say=print if args.progress else None,
+    )  # fmt: skip
+    print(f"{made} made, {there} were there; {len(items)} in all shards, {len(passed)} clips left out by the protocol")
+    return made, there
 
 
 def _write(path: Path, motion: np.ndarray) -> None:
