@@ -107,6 +107,8 @@ def behaviours(
     motions: dict[str, list[Motion | None]] = {}
     for timed in (False, True):
         rows = [b for b in BEHAVIOURS if (b.seconds is not None) == timed]
+        if not rows:
+            continue
         frames = [round(b.seconds * fps) for b in rows if b.seconds is not None] if timed else None
         made = pipe.attempts([b.prompt for b in rows], frames, seed=seed, samples=samples, **sampling)
         for at, behaviour in enumerate(rows):
@@ -244,7 +246,7 @@ def sampler_quality(
         if say:
             say(f"{drawing['sampler']}, {steps} steps")
         started = time.perf_counter()
-        result, _ = behaviours(pipe, seeds, **drawing)
+        result, _ = behaviours(pipe, seeds, **{**drawing, "steps": steps})
         seconds = (time.perf_counter() - started) / motions
         rows.append({
             "sampler": drawing["sampler"], "steps": steps, "precision": drawing.get("precision", "fp32"),

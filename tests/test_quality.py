@@ -8,8 +8,9 @@ from hftrainer import quality
 from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.errors import GenerationError
 from hftrainer.evaluation.behaviour import Behaviour
+from hftrainer.pipelines.mdm import MDMPipeline
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
-from tests import tiny, training_data
+from tests import mdm_tiny, tiny, training_data
 
 
 @pytest.fixture
@@ -43,3 +44,18 @@ def test_behaviours_are_asked_for_at_once_and_failures_count(pipe, monkeypatch):
     monkeypatch.setattr(pipe, "attempts", lambda prompts, *_, samples, **__: [GenerationError("no")] * samples)
     result, motions = quality.behaviours(pipe, 3)
     assert result["missing"] == 6 and result["hold"] == {"rate": 0.0, "held": 0, "of": 6}
+
+
+def test_what_editing_keeps_and_what_quick_samplers_cost(monkeypatch, tmp_path):
+    pipe = MDMPipeline(mdm_tiny.bundle())
+    monkeypatch.setattr(quality, "open_pipeline", lambda *_, **__: pipe)
+    monkeypatch.setattr(quality, "BEHAVIOURS", (Behaviour("a person runs", "runs"), Behaviour("jumps", "jumps")))
+    folder = mdm_tiny.write_test_split(tmp_path / "set")
+    kept = quality.kept_by_editing(pipe, HumanML3D(folder, splits=("test",)), clips=2)
+    assert kept["clips"] == 2 and kept["lower_body_mm"]["holds"] and kept["root_mm"]["holds"]
+    assert kept["ends_mm"]["value"] < 1000
+    monkeypatch.setattr(pipe, "edit", lambda clip, *_, **__: clip.replace(data=clip.data + 0.01))
+    assert not quality.kept_by_editing(pipe, HumanML3D(folder, splits=("test",)), clips=1)["root_mm"]["holds"]
+    rows = quality.sampler_quality("tiny", seeds=1)["rows"]
+    assert rows[0]["times"] == 1.0 and {row["sampler"] for row in rows} == {"ancestral", "ddim", "dpm"}
+    assert all(row["steps"] <= pipe.bundle.config.steps and row["s_per_motion"] > 0 for row in rows)
