@@ -450,7 +450,7 @@ def test_an_evaluator_is_imported_and_proved(tmp_path, capsys, monkeypatch):
     ours = load_evaluator(tmp_path / "ours")
     assert np.array_equal(ours.motions(clips), motion272()(tmp_path / "words").motions(clips))
     assert sorted(file.name for file in (tmp_path / "ours").iterdir()) == [
-        "Mean.npy", "Std.npy", "evaluator.json", "evaluator.safetensors", "tokenizer.json",
+        "Mean.npy", "SHA256SUMS", "Std.npy", "evaluator.json", "evaluator.safetensors", "tokenizer.json",
     ]  # fmt: skip
     assert imported(capsys, *words, "-o", tmp_path / "ours")[0] == 0, "an evaluator may take an evaluator's place"
 

@@ -86,7 +86,7 @@ def refused(capsys, tmp_path, line, *parts, code=2):
 
 
 def test_an_import_keeps_every_number_under_our_names(artifact, state):
-    assert sorted(p.name for p in artifact.iterdir()) == sorted([*PIECES_FILES, "evaluator"])
+    assert sorted(p.name for p in artifact.iterdir()) == sorted([*PIECES_FILES, "evaluator", "SHA256SUMS"])
     language = load_file(artifact / "language_model.safetensors")
     assert torch.equal(language["vocabulary.rows.weight"], state[LM + "shared.weight"])
     assert torch.equal(language["head.weight"], state[LM + "lm_head.weight"])
@@ -172,7 +172,7 @@ def test_an_old_artifact_is_replaced_whole(card, tmp_path):
     (tmp_path / "out" / "model_index.json").write_text("{}")
     (tmp_path / "out" / "stale").write_text("old")
     assert main(words(card, tmp_path / "out", "--quiet")) == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(PIECES_FILES)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*PIECES_FILES, "SHA256SUMS"])
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -576,7 +576,8 @@ REPO, COMMIT, OTHER = "ZeyuLing/hftrainer-motiongpt-humanml3d", "a" * 40, "b" * 
 
 
 def etag(file):
-    return hashlib.sha1(file.read_bytes()).hexdigest()
+    data = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 class Hub(BaseHTTPRequestHandler):

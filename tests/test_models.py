@@ -356,7 +356,7 @@ def test_saved_and_loaded_is_the_same_to_the_bit_after_a_training_step(tmp_path)
                 assert torch.equal(value, theirs[key]), key
     assert torch.equal(made.statistics.mean, back.statistics.mean)
     assert back.text.encode("a person walks").ids == made.text.encode("a person walks").ids
-    assert sorted(p.name for p in (tmp_path / "artifact").iterdir()) == sorted(FILES)
+    assert sorted(p.name for p in (tmp_path / "artifact").iterdir()) == sorted([*FILES, "SHA256SUMS"])
 
 
 @pytest.mark.parametrize("name", FILES)

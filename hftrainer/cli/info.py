@@ -1,22 +1,28 @@
-"""What a model folder, a dataset folder or a motion file is; without a name, which models are built in.
+"""What a model, a dataset folder or a motion file is; without a name, which models are built in.
 
-Of a model: its hash, how many numbers its networks have, which statistics it has, its files with sizes and SHA-256, its
-configuration and its card. Of a dataset: its
-dataset.json. Of a motion file: representation, frames, frame rate, the road it came by, and what it was
-made from.
+Of a model (folder, built-in name or hub repository): its hash, how many numbers its networks have, which statistics it
+has, the terms it stands under from its data to its text tower, its files with sizes and SHA-256 and whether they are as
+its manifest says, its configuration and its card. Of a dataset: its dataset.json and its terms. Of a motion file:
+representation, frames, frame rate, the road it came by, and what it was made from.
+
+--commercial-ok keeps, of the built-in models, those whose whole chain of terms is known to allow commercial use; with a
+name, the exit status is 1 where it is not.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hftrainer.cli.convert import check_names
 from hftrainer.cli.parser import Done, Parser, RequestError, add_input_flags
 from hftrainer.cli.progress import Progress
+from hftrainer.models import licences
+from hftrainer.models.hub import REPOSITORY
+from hftrainer.models.sums import file_sum, listed_files, read_sums
 
 BUILT_IN = Path(__file__).resolve().parent.parent / "artifacts"
 
@@ -24,6 +30,7 @@ BUILT_IN = Path(__file__).resolve().parent.parent / "artifacts"
 def arguments(parser: Parser) -> None:
     """What ``hftrainer info`` takes."""
     parser.add_argument("thing", nargs="?", metavar="THING", help="a folder, a file or a built-in model's name")
+    parser.flag("--commercial-ok", action="store_true", help="only what is known to allow commercial use")
     add_input_flags(parser)
 
 
@@ -31,15 +38,36 @@ def describe_folder(folder: Path) -> dict[str, Any]:
     """Files of a folder with sizes and hashes, its small JSON files read, and where its card is."""
     files = []
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        files.append({"name": file.relative_to(folder).as_posix(), "bytes": file.stat().st_size, "sha256": digest})
+        name = file.relative_to(folder).as_posix()
+        files.append({"name": name, "bytes": file.stat().st_size, "sha256": file_sum(file)})
     settings = {}
     for file in sorted(folder.glob("*.json")):
         if file.stat().st_size <= 50_000:
             settings[file.name] = json.loads(file.read_text(encoding="utf-8"))
     card = folder / "README.md"
-    return {"folder": str(folder), "settings": settings, "files": files, "card": str(card) if card.exists() else None}
+    return {
+        "folder": str(folder),
+        "settings": settings,
+        "files": files,
+        "manifest": describe_manifest(folder, {file["name"]: file["sha256"] for file in files}),
+        "licences": licences.report(licences.chain(folder)),
+        "card": str(card) if card.exists() else None,
+    }
+
+
+def describe_manifest(folder: Path, have: dict[str, str]) -> dict[str, Any]:
+    """Whether a folder is as its manifest says: ``listed`` files, and ``problems`` with them; files beside are told.
+
+    Args:
+        folder: of the artifact.
+        have: the SHA-256 of its files.
+    """
+    listed = read_sums(folder)
+    found = [f"{name} is absent" for name in listed if name not in have]
+    changed = [name for name, wanted in listed.items() if have.get(name, wanted) != wanted]
+    found += [f"{name} is not the file that was written" for name in changed]
+    beside = [name for name in listed_files(folder) if name not in listed] if listed else []
+    return {"listed": len(listed), "problems": found, "beside": beside}
 
 
 def describe_mdm(folder: Path) -> dict[str, Any]:
@@ -87,10 +115,22 @@ def folder_lines(report: dict[str, Any]) -> list[str]:
             *(f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()),
             "",
         ]
+    lines += [*licences.lines([licences.Link(**link) for link in report["licences"]["links"]]), ""]
+    manifest = report["manifest"]
+    if manifest["listed"]:
+        state = "; ".join(manifest["problems"]) or f"all {manifest['listed']} files are as it says"
+        beside = f"; not in it: {', '.join(manifest['beside'])}" if manifest["beside"] else ""
+        lines += [f"manifest: {state}{beside}", ""]
+    else:
+        lines += ["manifest: none", ""]
     lines += [f"{file['bytes']:>12,} bytes  {file['sha256'][:16]}  {file['name']}" for file in report["files"]]
     if report["card"]:
         lines += ["", Path(report["card"]).read_text(encoding="utf-8").strip()]
     return lines
+
+
+def _status(args: argparse.Namespace, links: Sequence[licences.Link]) -> int:
+    return 1 if args.commercial_ok and licences.verdict(links) is not True else 0
 
 
 def run(args: argparse.Namespace, progress: Progress) -> Done:
@@ -98,18 +138,31 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     from hftrainer.pipelines.table import KINDS, built_in
 
     if args.thing is None:
-        models = [{"name": name, "kind": kind.name, "verbs": list(kind.verbs)} for name, kind in built_in().items()]
+        models = [
+            {"name": name, "kind": kind.name, "verbs": list(kind.verbs),
+             "commercial": licences.verdict(licences.chain(BUILT_IN / name))}
+            for name, kind in built_in().items()
+        ]  # fmt: skip
+        if args.commercial_ok:
+            models = [model for model in models if model["commercial"]]
         lines = [f"{model['name']}: {', '.join(model['verbs'])}" for model in models]
         return Done({"built_in": models}, [*lines, "", "hftrainer info NAME says more of one."])
     thing = Path(args.thing)
     if not thing.exists() and (BUILT_IN / args.thing).is_dir():
         thing = BUILT_IN / args.thing
+    if not thing.exists() and REPOSITORY.fullmatch(args.thing):
+        from hftrainer.models.hub import fetch
+
+        progress(f"fetching {args.thing}")
+        thing = fetch(args.thing)
     if thing.is_dir():
         progress(f"reading {thing}")
         if (thing / "dataset.json").is_file():
             dataset = json.loads((thing / "dataset.json").read_text(encoding="utf-8"))
+            terms = licences.dataset_chain(dataset)
             lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in dataset.items()]
-            return Done({"folder": str(thing), "dataset": dataset}, [str(thing), "", *lines])
+            about = {"folder": str(thing), "dataset": dataset, "licences": licences.report(terms)}
+            return Done(about, [str(thing), "", *lines, "", *licences.lines(terms)], _status(args, terms))
         report = describe_folder(thing)
         if report["settings"].get("model_index.json", {}).get("_class_name") == "MotionGPTPipeline":
             from hftrainer.models.motion.motiongpt.bundle import describe
@@ -120,7 +173,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         for name in ("mogents", "momask"):
             if any((thing / mark).is_file() for mark in KINDS[name].marks):
                 report |= describe_masked(thing, name)
-        return Done(report, folder_lines(report))
+        damaged = bool(report["manifest"]["problems"])
+        return Done(report, folder_lines(report), 1 if damaged else _status(args, licences.chain(thing)))
     if not thing.is_file():
         known = ", ".join(sorted(folder.name for folder in BUILT_IN.glob("*") if folder.is_dir())) or "none"
         raise RequestError(

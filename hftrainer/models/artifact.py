@@ -27,6 +27,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from hftrainer.errors import ArtifactError
+from hftrainer.models.sums import file_sum as file_hash
+from hftrainer.models.sums import write_sums
+
+__all__ = [
+    "BUILT_IN", "check_files", "count_weights", "file_hash", "folder_hash", "load_weights", "read_config",
+    "read_torch_file", "resolve", "save_weights", "unfilled", "write_json", "written_folder",
+]  # fmt: skip
 
 #: Artifacts that ship with the package.
 BUILT_IN = Path(__file__).parent.parent / "artifacts"
@@ -59,16 +66,12 @@ def resolve(
             f"the model must be a folder, a built-in name ({built_in}) or a hub repository owner/name; "
             f"got {str(name)!r}, which is none of them. Check the path."
         )
-    from huggingface_hub import snapshot_download  # only a hub name pays for this import
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from hftrainer.models.hub import fetch
 
     try:
-        return Path(snapshot_download(str(name), revision=revision, local_files_only=local_files_only))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ArtifactError(
-            f"the model must be a folder, a built-in name ({built_in}) or a hub repository that can be reached; "
-            f"got {str(name)!r}: {' '.join(str(error).split())[:300]}"
-        ) from error
+        return fetch(str(name), revision=revision, local_files_only=local_files_only)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error} Built-in models: {built_in}.") from error
 
 
 def check_files(folder: Path, names: Sequence[str]) -> None:
@@ -241,20 +244,18 @@ def folder_hash(folder: Path, names: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextmanager
 def written_folder(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its place when the block ends well, and vanishes otherwise."""
+    """A temporary folder beside ``folder`` that takes its place when the block ends well, and vanishes otherwise.
+
+    Its manifest, ``SHA256SUMS``, is written when the block ends (see ``hftrainer.models.sums``).
+    """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield beside
+        write_sums(beside)
         if folder.exists():
             old = beside.with_name(beside.name + "-old")
             os.replace(folder, old)

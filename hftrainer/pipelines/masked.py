@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.mdm.editing import made_features
 from hftrainer.models.motion.mogents.bundle import MaskedBundle
 from hftrainer.motion.clip import Motion
@@ -84,6 +85,8 @@ class MaskedPipeline:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the bundle to a folder that ``from_pretrained`` reads."""
         self.bundle.save_pretrained(folder)
+
+    push_to_hub = push_saved
 
     @property
     def frame_range(self) -> tuple[int, int]:

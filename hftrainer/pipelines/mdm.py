@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.mdm.bundle import MDMBundle
 from hftrainer.models.motion.mdm.editing import made_features
 from hftrainer.motion.clip import Motion
@@ -86,6 +87,8 @@ class MDMPipeline:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the bundle to a folder that ``from_pretrained`` reads."""
         self.bundle.save_pretrained(folder)
+
+    push_to_hub = push_saved
 
     @property
     def frame_range(self) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hftrainer.errors import GenerationError
+from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.motiongpt.answers import parse_caption
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
 from hftrainer.models.text import UNKNOWN, unknown_words
@@ -73,6 +74,8 @@ class MotionGPTPipeline:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the bundle to a folder that ``from_pretrained`` reads."""
         self.bundle.save_pretrained(folder)
+
+    push_to_hub = push_saved
 
     @property
     def frame_range(self) -> tuple[int, int]:

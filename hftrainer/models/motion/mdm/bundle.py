@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import check_files, folder_hash, resolve, write_json, written_folder
+from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.mdm import official
 from hftrainer.models.motion.mdm.config import MDMConfig
 from hftrainer.models.motion.mdm.network import MDM, position_table
@@ -36,7 +37,7 @@ CONFIG, WEIGHTS, TEXT = "mdm_config.json", "model.safetensors", "text_encoder"
 #: Files of every artifact, in the order in which its hash reads them.
 FILES = (CONFIG, WEIGHTS, "Mean.npy", "Std.npy")
 _PUBLISHED = ("model_type", "guidance_param", "config")
-_OURS = ("representation", "frame_range", "evaluation_frames", "network", "about")
+_OURS = ("format", "representation", "frame_range", "evaluation_frames", "network", "about")
 
 
 class MDMBundle:
@@ -59,6 +60,7 @@ class MDMBundle:
     """
 
     default = "mdm-mini"
+    push_to_hub = push_saved
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ from torch import Tensor
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import folder_hash, read_torch_file, resolve, write_json, written_folder
 from hftrainer.models.clip import ClipTokens, ClipTower
+from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.mogents import generation, official
 from hftrainer.models.motion.mogents.decoding import Start
 from hftrainer.models.motion.mogents.length import LengthEstimator
@@ -88,6 +89,7 @@ class MaskedBundle(ABC):
 
     family: ClassVar[Family]
     default: ClassVar[str]
+    push_to_hub = push_saved
 
     def __init__(
         self,

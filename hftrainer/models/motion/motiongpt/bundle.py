@@ -27,6 +27,7 @@ from hftrainer.models.artifact import (
     write_json,
     written_folder,
 )
+from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.motiongpt import release
 from hftrainer.models.motion.motiongpt.network import (
     LanguageModel,
@@ -145,6 +146,7 @@ class MotionGPTBundle:
     """
 
     default = "motiongpt-mini"
+    push_to_hub = push_saved
 
     def __init__(
         self,
