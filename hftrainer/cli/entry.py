@@ -31,6 +31,8 @@ VERBS = {
     "train": ("train", "one recipe to one run folder"),
     "tokenize": ("tokenize", "a dataset's clips to motion tokens, one file each"),
     "evaluate": ("evaluate", "how well a model does a task on a dataset: a JSON report"),
+    "leaderboard": ("leaderboard", "results to the tables of a page"),
+    "cards": ("cards", "check, write and push the cards of the model zoo"),
     "import": ("import_", "the authors' checkpoint to an artifact of this project"),
     "tokens": ("tokens", "the vocabulary of a model as one offline page"),
     "bench": ("bench", "how fast, and how well"),

@@ -1,0 +1,251 @@
+"""Tables of pages, written from JSON between marks, so that no number in a page is typed by hand.
+
+A page holds ``<!-- table: NAME FILE.json -->`` and ``<!-- end -->``; what stands between belongs to these functions. A
+table may be of several files, a file name may have ``*`` in it, and ``FILE.json#KEY`` is one entry of a file. Files are
+looked for in the folder of results, then beside the page. One that is not there leaves a line that says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hftrainer.motion.files.atomic import written_whole
+
+_FILE = r"[\w*.-]+\.json(?:#[\w-]+)?"
+MARK = re.compile(rf"(<!-- table: ([\w-]+)((?: {_FILE})+) -->\n)(.*?)(<!-- end -->)", re.S)
+#: A mark, well written or not.
+_ANY = re.compile(r"<!-- table:.*?-->")
+#: Rows of the bars: where a number stands, and what it is called.
+_BARS = {
+    ("reconstruction", "train_mm"): "reconstruction MPJPE, training clips, mm",
+    ("reconstruction", "held_out_mm"): "reconstruction MPJPE, held-out clips, mm",
+    ("reconstruction", "codes_used"): "share of codes in use",
+    ("editing", "lower_body_mm"): "lower body after an edit of the upper one, largest change of a joint, mm",
+    ("editing", "root_mm"): "root after that edit, largest change, mm",
+    ("editing", "ends_mm"): "kept ends after a gap was filled, largest change of a joint, mm",
+    ("behaviour", "hold_rate"): "behaviour rules that hold on their own prompts",
+    ("behaviour", "others_rate"): "the same rules on other prompts' motions",
+}
+_CAPTIONS = ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr")
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; the first column is words, the others numbers.
+
+    >>> print(markdown(["model", "FID"], [["MDM", 0.5]]), end="")
+    | model | FID |
+    |---|---:|
+    | MDM | 0.5 |
+    """
+    return "\n".join([_row(*head), "|---" + "|---:" * (len(head) - 1) + "|", *(_row(*row) for row in rows)]) + "\n"
+
+
+def bars(report: Mapping[str, Any]) -> str:
+    """What ``hftrainer bench quality`` measured that has a bar."""
+    rows: list[list[object]] = []
+    for (part, key), name in _BARS.items():
+        if part in report and key in report[part]:
+            found = report[part][key]
+            rows.append([name, f"{found['value']:g}", f"{found['bar']:g}", "yes" if found["holds"] else "**no**"])
+    return markdown([f"{report['model']}, weights {report['model_hash']}", "value", "bar", "holds"], rows)
+
+
+def samplers(report: Mapping[str, Any]) -> str:
+    """What ``hftrainer bench samplers`` measured."""
+    rows: list[list[object]] = []
+    for r in report["rows"]:
+        way = f"{r['sampler']}, {r['steps']} steps{', bf16' if r['precision'] == 'bf16' else ''}"
+        rows.append([way, f"{r['s_per_motion']:.3f}", f"{r['times']:.1f}", f"{r['hold']:.1%}", f"{r['others']:.1%}"])
+    head = ["sampler", "s a motion, all at once", "times as quick as the first", "rules hold", "on other prompts"]
+    return markdown(head, rows)
+
+
+def denoising(report: Mapping[str, Any]) -> str:
+    """What ``hftrainer bench generate --model`` measured of a denoiser."""
+    rows: list[list[object]] = [["plain: two passes, fp32, the sentence read again", report["plain_s"], "", "1"]]
+    rows += [
+        [f"{case['sampler']}, {case['precision']}", case["batch_1_s"], case["batch_8_s"], case["ratio_to_plain"]]
+        for case in report["samplers"]
+    ]
+    head = [f"{report['steps']} steps, {report['frames']} frames", "s a motion, alone", "s a motion, in eights",
+            "times as quick as plain"]  # fmt: skip
+    return markdown(head, rows)
+
+
+def _mean(value: Mapping[str, float] | None, digits: int = 3) -> str:
+    if value is None:
+        return "–"
+    spread = f" ± {value['interval95']:.{digits}f}" if round(value["interval95"], digits) else ""
+    return f"{value['mean']:.{digits}f}{spread}"
+
+
+def completion(*reports: Mapping[str, Any]) -> str:
+    """What ``hftrainer evaluate --task pred`` and ``inbetween`` measured, beside their baselines."""
+    rows: list[list[object]] = []
+    for report in reports:
+        kept = " and ".join(f"{share:.0%}" for share in report["protocol"]["keep"] if share)
+        model = f"{report['model']['name']}, weights {report['model']['hash']}"
+        for name, part in ((model, report), *report["baselines"].items()):
+            values = [_mean(part["metrics"].get(measure)) for measure in ("ADE", "FDE")]
+            n = f"{report['samples']} × {report['replications']}"
+            rows.append([f"{report['task']}, {kept} kept: {name}", *values, n])
+    return markdown(["task and model", "ADE, m", "FDE, m", "clips × times"], rows)
+
+
+def captions(*reports: Mapping[str, Any]) -> str:
+    """What ``hftrainer evaluate --task m2t`` measured, a line for each way to read the references."""
+    rows: list[list[object]] = []
+    for report in reports:
+        model = f"{report['model']['name']}, weights {report['model']['hash']}"
+        for name, part in ((model, report), *report["baselines"].items()):
+            for policy in report["protocol"]["policies"]:
+                found = [part["metrics"].get(f"{policy}/{measure}") for measure in _CAPTIONS]
+                if any(found):
+                    rows.append([f"{name}; references {policy}", *map(_mean, found), report["samples"]])
+    return markdown(["model and references", *_CAPTIONS, "clips"], rows)
+
+
+def reports(*those: Mapping[str, Any]) -> str:
+    """Evaluation reports of one protocol.
+
+    Raises:
+        ValueError: their protocols differ, or the real motions of one drifted; see ``report.table``.
+    """
+    from hftrainer.evaluation.report import table  # torch comes with it
+
+    return "\n".join(table(those)) + "\n"
+
+
+def leaderboards(*those: Mapping[str, Any]) -> str:
+    """Evaluation reports, a table for each protocol; what is no evaluation report is passed over.
+
+    Raises:
+        ValueError: the real motions of a report drifted.
+    """
+    from hftrainer.evaluation.report import FORMAT, differences  # torch comes with it
+
+    groups: list[list[Mapping[str, Any]]] = []
+    for one in (report for report in those if report.get("format") == FORMAT):
+        home = next((group for group in groups if not differences(group[0], one)), None)
+        if home is None:
+            groups.append([one])
+        else:
+            home.append(one)
+    if not groups:
+        return "Not measured yet: there is no evaluation report among the results.\n"
+    parts = []
+    for group in groups:
+        said, hashes = group[0]["protocol"], group[0]["hashes"]
+        head = (f"Protocol `{said['name']}`, {said['repeats']} repeats; evaluator `{hashes['evaluator']}`, split "
+                f"`{hashes['split'][:12]}`.")  # fmt: skip
+        parts.append(f"{head}\n\n{reports(*group)}")
+    return "\n".join(parts)
+
+
+def published(entry: Mapping[str, Any]) -> str:
+    """Numbers as others printed them: ``columns``, and ``rows`` of ``name``, ``values`` (as printed) and ``source``.
+
+    Raises:
+        ValueError: a row has more or fewer values than there are columns.
+    """
+    for row in entry["rows"]:
+        if len(row["values"]) != len(entry["columns"]):
+            raise ValueError(
+                f"{row['name']} must have {len(entry['columns'])} values, one a column; got {len(row['values'])}."
+            )
+    rows = [[row["name"], *(value or "–" for value in row["values"]), row["source"]] for row in entry["rows"]]
+    return markdown(["published, not measured here", *entry["columns"], "source"], rows)
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    "bars": bars, "samplers": samplers, "denoising": denoising, "completion": completion, "captions": captions,
+    "reports": reports, "leaderboards": leaderboards, "published": published,
+}  # fmt: skip
+
+
+def _read(name: str, places: Sequence[Path]) -> list[Any] | None:
+    """The values of a file, of several by ``*``, or of an entry by ``#``; ``None`` where there is no such file."""
+    name, _, key = name.partition("#")
+    for place in places:
+        files = sorted(place.glob(name)) if "*" in name else [place / name] if (place / name).is_file() else []
+        if files:
+            values = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+            if key and any(key not in value for value in values):
+                raise ValueError(f"{files[0].name} must have the entry {key}; it has {', '.join(values[0])}.")
+            return [value[key] if key else value for value in values]
+    return None
+
+
+def filled(text: str, *places: Path) -> str:
+    """A page with its tables as the results say.
+
+    Args:
+        text: the page.
+        places: folders in which files are looked for, the first that has one decides.
+
+    Raises:
+        ValueError: a mark that is no mark, a table that is not known, a file that a table cannot be made of.
+
+    >>> filled("<!-- table: bars none.json -->\\nold\\n<!-- end -->", Path("nowhere")).splitlines()[1]
+    'Not measured yet: `results/none.json` is made by the command below.'
+    """
+
+    def one(found: re.Match[str]) -> str:
+        if found[2] not in TABLES:
+            raise ValueError(f"a table must be one of {', '.join(TABLES)}; got {found[2]}.")
+        values: list[Any] = []
+        for name in found[3].split():
+            these = _read(name, places)
+            if these is None:
+                line = f"Not measured yet: `results/{name}` is made by the command below.\n"
+                return f"{found[1]}{line}{found[5]}"
+            values += these
+        try:
+            table = TABLES[found[2]](*values)
+        except (KeyError, TypeError) as error:
+            said = f"{found[3].strip()} ({type(error).__name__} {error})"
+            raise ValueError(f"the table {found[2]} must be made of files of its kind; got {said}.") from error
+        return f"{found[1]}{table}{found[5]}"
+
+    known = [found[1].strip() for found in MARK.finditer(text)]
+    odd = [mark for mark in _ANY.findall(text) if mark not in known]
+    if odd:
+        raise ValueError(f"a mark must be <!-- table: NAME FILE.json -->, and <!-- end --> must follow; got {odd[0]}.")
+    return MARK.sub(one, text)
+
+
+def write_tables(pages: Sequence[Path], results: Path, check: bool = False) -> list[Path]:
+    """Fill the tables of pages.
+
+    Args:
+        pages: Markdown files.
+        results: folder of JSON.
+        check: write nothing.
+
+    Returns:
+        The pages whose tables were not as the results say.
+
+    Raises:
+        ValueError: as of ``filled``, with the page's name.
+    """
+    old = []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        try:
+            now = filled(text, results, page.parent)
+        except ValueError as error:
+            raise ValueError(f"{page}: {error}") from error
+        if now != text:
+            old.append(page)
+            if not check:
+                with written_whole(page) as beside:
+                    beside.write_text(now, encoding="utf-8")
+    return old
