@@ -1,6 +1,7 @@
 # make demo       environment, then out/demo.bvh, out/demo.mp4 and out/demo.gif from one sentence
 # make test       the same environment, then lint, types and tests
 # make test-slow  the tests that take minutes each
+# make player     the page that plays motions in a browser, from player/ (needs Node.js with npm)
 # make parity     our numbers beside the reference numbers in GOLDEN
 # make wheel      dist/*.whl, the built-in model inside
 # make clean      removes what the above made, but not the environment
@@ -11,7 +12,7 @@ GOLDEN ?= tests/golden
 BIN    := .venv/bin
 READY  := .venv/ready
 
-.PHONY: demo test test-slow parity wheel clean
+.PHONY: demo test test-slow parity player wheel clean
 
 # pip fetches torch, because pip knows this machine's own wheels and indexes; uv does the rest, because it is quick.
 $(READY): pyproject.toml constraints.txt
@@ -39,8 +40,14 @@ test-slow: $(READY)
 parity: $(READY)
 	$(BIN)/python -m tests.parity $(GOLDEN)
 
-wheel: $(READY)
+player: hftrainer/rendering/player.js
+
+hftrainer/rendering/player.js: player/package-lock.json player/build.mjs $(wildcard player/src/*)
+	@command -v npm > /dev/null || { echo "make player needs Node.js with npm; install it and run make player again."; exit 1; }
+	cd player && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
+
+wheel: $(READY) player
 	$(BIN)/uv build --wheel --python $(BIN)/python --out-dir dist
 
 clean:
-	rm -rf out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf out dist player/node_modules hftrainer/rendering/player.js .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,6 +14,7 @@ const context = await chromium.launchPersistentContext(profile, {
     "--ignore-gpu-blocklist"],
 });
 const page = context.pages()[0] ?? (await context.newPage());
+page.setDefaultTimeout(180000);
 let said = [], asked = [];
 page.on("console", (line) => said.push(`${line.type()}: ${line.text()}`));
 page.on("pageerror", (error) => said.push(`error: ${error.message}`));
@@ -26,7 +27,7 @@ const verbs = {
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: "no-preference" });
     await page.goto(url);
   },
-  ready: async ({ what }) => { await page.waitForFunction(what, null, { timeout: 120000, polling: 100 }); },
+  ready: async ({ what }) => { await page.waitForFunction(what, null, { polling: 100 }); },
   ask: ({ what }) => page.evaluate(what),
   press: async ({ key }) => page.keyboard.press(key),
   click: async ({ at }) => page.click(at),

@@ -11,7 +11,7 @@ from pathlib import Path
 from hftrainer.cli.parser import RequestError
 
 DATA = (".npz", ".npy", ".bvh", ".glb", ".usda", ".csv", ".fbx")
-PICTURES = (".mp4", ".gif", ".webp", ".png")
+PICTURES = (".mp4", ".gif", ".webp", ".png", ".html")
 
 
 def numbered(path: Path, count: int) -> list[Path]:
@@ -60,6 +60,20 @@ def check_blender(blender: str | None) -> None:
         raise RequestError(str(exc)) from exc
 
 
+def check_player() -> None:
+    """Refuse an ``.html`` in a checkout where the player was not built.
+
+    Raises:
+        RequestError: it was not; the message says which command builds it.
+    """
+    from hftrainer.rendering.player import program
+
+    try:
+        program()
+    except FileNotFoundError as exc:
+        raise RequestError(str(exc)) from exc
+
+
 def plan(paths: Sequence[str], count: int, endings: Sequence[str], blender: str | None = None) -> list[list[Path]]:
     """Every file that a request will write: one list per motion, motion data before pictures.
 
@@ -84,6 +98,8 @@ def plan(paths: Sequence[str], count: int, endings: Sequence[str], blender: str 
             raise RequestError(f"{path}: video needs the package av. pip install 'hftrainer[video]', or write a .gif.")
         if ending == ".fbx":
             check_blender(blender)
+        if ending == ".html":
+            check_player()
         columns.append(numbered(path, count))
     files = [file for column in columns for file in column]
     for file in files:

@@ -1,6 +1,7 @@
 """Motion files to pictures.
 
-The ending of each -o chooses: .mp4, .gif and .webp move, .png is one sheet of the whole motion.
+The ending of each -o chooses: .mp4, .gif and .webp move, .png is one sheet of the whole motion, .html a player for any
+browser (hftrainer view shows several motions in one).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import numpy as np
 
 from hftrainer.motion.representation.specs import Representation, get_spec
+
+#: What draws a motion for a notebook, by name: this room knows no pictures, and nothing is loaded before one is shown.
+#: A function of a Motion that gives HTML, or ``None`` for a motion that it cannot draw.
+PICTURE = "hftrainer.rendering.player:notebook_html"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,6 +100,11 @@ class Motion:
     def __repr__(self) -> str:
         route = f", route={'>'.join(self.route)}" if self.route else ""
         return f"Motion({self.representation.name}, {len(self)} frames, {self.fps:g} fps{route})"
+
+    def _repr_html_(self) -> str | None:
+        """The motion as a notebook shows it: a player; ``None`` leaves it to ``repr``."""
+        html: str | None = pkgutil.resolve_name(PICTURE)(self)
+        return html
 
     @property
     def seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""A motion as a picture file: mp4, gif, webp, one png sheet, or a folder of frames."""
+"""A motion as a picture file: mp4, gif, webp, one png sheet, an html player, or a folder of frames."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hftrainer.motion.clip import Motion
 from hftrainer.motion.edit import resample
 from hftrainer.motion.files.atomic import written_whole
 from hftrainer.motion.representation.convert import convert
+from hftrainer.rendering.player import write_player
 from hftrainer.rendering.skeleton import contact_sheet, draw_frames
 
 #: What ``render`` can write, with what it is.
@@ -24,6 +25,7 @@ FORMATS = {
     ".gif": "looping picture",
     ".webp": "looping picture, smaller than gif",
     ".png": "one sheet of the whole motion",
+    ".html": "player for a browser, one offline file",
     "": "folder of numbered frames",
 }
 _GIF_MOST_FPS = 25.0
@@ -37,14 +39,16 @@ def render(
     caption: str | Sequence[str] | None = None,
     fps: float | None = None,
 ) -> Path:
-    """Draw a motion into a file; the ending chooses what: mp4, gif, webp, png, or no ending for a folder of frames.
+    """Draw a motion into a file; the ending chooses what: mp4, gif, webp, png, html, or none for a folder.
 
     Args:
-        motion: any motion that converts to joints; several stand side by side, the shorter ones hold their last pose.
+        motion: any motion that converts to joints; several stand side by side (at most six in .html), the shorter
+            ones hold their last pose.
         path: the file to write; missing folders are made, an older file is replaced once the new one is whole.
-        size: height of the picture and width of one figure's part, pixels; even for video.
+        size: height of the picture and width of one figure's part, pixels; even for video. A player has none.
         caption: a line under the figure; a list gives each of several motions its own.
-        fps: frames per second of the picture; by default the motion's own (at most 25 for gif).
+        fps: frames per second of the picture; by default the motion's own (at most 25 for gif). A player shows
+            every frame.
 
     Returns:
         The path written.
@@ -52,6 +56,7 @@ def render(
     Raises:
         ValueError: an unknown ending, a size or fps out of range, or not one caption for each motion.
         NoRouteError: the motion cannot become joints.
+        FileNotFoundError: html in a checkout where the player was not built.
         ModuleNotFoundError: mp4 without PyAV; the message says what to install.
         OSError: the place cannot be written.
 
@@ -80,6 +85,8 @@ def render(
         rate = min(rate, _GIF_MOST_FPS)
     if not 0 < rate <= (50 if kind == ".gif" else 240):
         raise ValueError(f"fps must be above 0 and at most {50 if kind == '.gif' else 240} for {kind}; got {rate:g}.")
+    if kind == ".html":
+        return write_player(motions, path, captions=captions)
     if kind == ".mp4":
         _av()
     joints = [_joints(m, m.fps if kind == ".png" else rate) for m in motions]

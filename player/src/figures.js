@@ -1,48 +1,39 @@
-// A figure in one of two styles: rounded cones laid around the joints, or the free body bound to them.
+// A figure in one of two styles: hulls of a few balls laid around the joints, or the free body bound to them.
 import * as THREE from "three";
 
-const AROUND = 14, UP = 5;
+const AROUND = 26, UP = 17, BALLS = ["ballA", "ballB", "ballC", "ballD"];
 
-/** A rounded cone whose ends are given for each copy; the vertex shader lays it around them. */
-function capsule(copies) {
-  const shape = new THREE.InstancedBufferGeometry();
-  const place = [], end = [], faces = [];
-  for (const half of [0, 1])
-    for (let row = 0; row <= UP; row++)
-      for (let column = 0; column <= AROUND; column++) {
-        const angle = (2 * Math.PI * column) / AROUND;
-        place.push(Math.cos(angle), row / UP, Math.sin(angle));
-        end.push(half);
-      }
-  const wide = AROUND + 1;
-  for (let row = 0; row < 2 * UP + 1; row++)
-    for (let column = 0; column < AROUND; column++) {
-      const a = row * wide + column;
-      faces.push(a, a + 1, a + wide + 1, a, a + wide + 1, a + wide);
-    }
-  shape.setAttribute("position", new THREE.Float32BufferAttribute(place, 3));
-  shape.setAttribute("end", new THREE.Float32BufferAttribute(end, 1));
-  shape.setIndex(faces);
-  for (const [name, size] of [["ballA", 4], ["ballB", 4], ["tone", 3]])
-    shape.setAttribute(name, new THREE.InstancedBufferAttribute(new Float32Array(size * copies), size));
+/** A sphere of directions; for each copy the vertex shader lays it around up to four balls. */
+function hull(copies) {
+  const shape = new THREE.InstancedBufferGeometry(), ball = new THREE.SphereGeometry(1, AROUND, UP);
+  shape.setAttribute("position", ball.attributes.position);
+  shape.setIndex(ball.index);
+  for (const name of BALLS) shape.setAttribute(name, new THREE.InstancedBufferAttribute(new Float32Array(4 * copies), 4));
+  shape.setAttribute("tone", new THREE.InstancedBufferAttribute(new Float32Array(3 * copies), 3));
   shape.instanceCount = copies;
   return shape;
 }
 
+// The furthest point of a union of balls in direction d is c + r d of the ball with the largest c.d + r; going around
+// with d gives the hull. The poles of the directions lie along the first two balls, so that limbs are evenly cut.
 const LAY = `
-attribute float end; attribute vec4 ballA; attribute vec4 ballB; attribute vec3 tone; varying vec3 vTone;
+attribute vec4 ballA; attribute vec4 ballB; attribute vec4 ballC; attribute vec4 ballD; attribute vec3 tone; varying vec3 vTone;
 vec3 outward() {
-  vec3 along = ballB.xyz - ballA.xyz; float far = max(length(along), 1e-5); along /= far;
-  float lean = asin(clamp((ballA.w - ballB.w) / far, -1.0, 1.0));
-  float up = end < 0.5 ? mix(-1.5707963, lean, position.y) : mix(lean, 1.5707963, position.y);
+  vec3 along = ballB.xyz - ballA.xyz; along /= max(length(along), 1e-5);
   vec3 other = abs(along.y) < 0.95 ? vec3(0.0, 1.0, 0.0) : vec3(1.0, 0.0, 0.0);
-  vec3 one = normalize(cross(other, along)), two = cross(along, one);
-  return cos(up) * (one * position.x + two * position.z) + sin(up) * along;
+  vec3 one = normalize(cross(other, along)), two = cross(one, along);
+  return one * position.x + along * position.y + two * position.z;
 }
-vec3 laid(vec3 away) { return end < 0.5 ? ballA.xyz + ballA.w * away : ballB.xyz + ballB.w * away; }
+vec3 laid(vec3 away) {
+  vec4 best = ballA; float far = dot(ballA.xyz, away) + ballA.w, next = dot(ballB.xyz, away) + ballB.w;
+  if (next > far) { best = ballB; far = next; }
+  next = dot(ballC.xyz, away) + ballC.w; if (next > far) { best = ballC; far = next; }
+  next = dot(ballD.xyz, away) + ballD.w; if (next > far) { best = ballD; }
+  return best.xyz + best.w * away;
+}
 `;
 
-function withCapsules(material) {
+function withHulls(material) {
   material.onBeforeCompile = (shader) => {
     shader.vertexShader = shader.vertexShader
       .replace("#include <common>", "#include <common>\n" + LAY)
@@ -55,30 +46,19 @@ function withCapsules(material) {
   return material;
 }
 
-const depth = withCapsules(new THREE.MeshDepthMaterial({ depthPacking: THREE.RGBADepthPacking }));
+const depth = withHulls(new THREE.MeshDepthMaterial({ depthPacking: THREE.RGBADepthPacking }));
 const linear = (colour) => new THREE.Color().setRGB(colour[0] / 255, colour[1] / 255, colour[2] / 255, THREE.SRGBColorSpace);
-
-/** The parts of the drawn figure as pairs of balls. */
-export function pairs(parts) {
-  const found = [];
-  for (const part of parts)
-    for (let a = 0; a < part.balls.length; a++)
-      for (let b = a + 1; b < part.balls.length; b++)
-        found.push({ a: part.balls[a], b: part.balls[b], ra: part.radii[a], rb: part.radii[b],
-          colour: part.colour, trunk: part.trunk });
-  return found;
-}
 
 /** The drawn figure; `copies` of it stand where `set` put them. */
 class Drawn {
   constructor(track, drawn, copies, material) {
     this.track = track;
     this.drawn = drawn;
-    this.shape = capsule(drawn.length * copies);
+    this.shape = hull(drawn.length * copies);
     this.mesh = new THREE.Mesh(this.shape, material);
     this.mesh.frustumCulled = false;
     this.mesh.customDepthMaterial = depth;
-    for (const name of ["ballA", "ballB"]) this.shape.attributes[name].setUsage(THREE.DynamicDrawUsage);
+    for (const name of BALLS) this.shape.attributes[name].setUsage(THREE.DynamicDrawUsage);
     this.dye(null);
   }
 
@@ -86,24 +66,25 @@ class Drawn {
   dye(accent) {
     const { tone } = this.shape.attributes, mark = accent && new THREE.Color(accent);
     for (let k = 0; k < tone.count; k++) {
-      const pair = this.drawn[k % this.drawn.length];
-      const colour = mark && pair.trunk ? mark : linear(pair.colour);
+      const part = this.drawn[k % this.drawn.length];
+      const colour = mark && part.trunk ? mark : linear(part.colour);
       tone.setXYZ(k, colour.r, colour.g, colour.b);
     }
     tone.needsUpdate = true;
   }
 
   set(copy) {
-    const { ballA, ballB } = this.shape.attributes, { points, scale } = this.track;
-    let k = 4 * copy * this.drawn.length;
-    for (const { a, b, ra, rb } of this.drawn) {
-      for (const [array, ball, radius] of [[ballA.array, a, ra], [ballB.array, b, rb]]) {
-        array[k] = points[3 * ball]; array[k + 1] = points[3 * ball + 1]; array[k + 2] = points[3 * ball + 2];
-        array[k + 3] = radius * scale;
+    const { points, scale } = this.track, from = copy * this.drawn.length;
+    BALLS.forEach((name, which) => {
+      const { array } = this.shape.attributes[name];
+      let k = 4 * from;
+      for (const { balls, radii } of this.drawn) {
+        const at = which < balls.length ? which : 0, ball = 3 * balls[at];
+        array[k++] = points[ball]; array[k++] = points[ball + 1]; array[k++] = points[ball + 2];
+        array[k++] = radii[at] * scale;
       }
-      k += 4;
-    }
-    ballA.needsUpdate = ballB.needsUpdate = true;
+      this.shape.attributes[name].needsUpdate = true;
+    });
   }
 }
 
@@ -166,25 +147,24 @@ export class Figure {
     this.group = new THREE.Group();
     const solid = { roughness: 0.68, metalness: 0 };
     const faint = { ...solid, transparent: true, opacity: 0.26, depthWrite: true };
-    this.drawn = new Drawn(track, drawn, 1, withCapsules(new THREE.MeshStandardMaterial(solid)));
+    this.drawn = new Drawn(track, drawn, 1, withHulls(new THREE.MeshStandardMaterial(solid)));
     this.skinShape = wardrobe.shape(track);
     this.bodyMaterial = new THREE.MeshStandardMaterial({ ...solid, vertexColors: true });
     this.body = new Skinned(track, this.skinShape, this.bodyMaterial);
     this.drawn.mesh.castShadow = this.body.mesh.castShadow = true;
-    this.drawn.mesh.receiveShadow = this.body.mesh.receiveShadow = true;
-    this.faint = [withCapsules(new THREE.MeshStandardMaterial(faint)),
+    this.faint = [withHulls(new THREE.MeshStandardMaterial(faint)),
       new THREE.MeshStandardMaterial({ ...faint, vertexColors: true })];
     this.group.add(this.drawn.mesh, this.body.mesh);
     this.style = "skeleton";
     this.ghosts = null;
-    this.drawnPairs = drawn;
+    this.parts = drawn;
     this.show("skeleton", false);
   }
 
   /** Ghosts are made when they are first asked for, at even times; they do not move. */
   conjure() {
     const { track } = this, count = Math.min(GHOSTS, track.frames);
-    const drawn = new Drawn(track, this.drawnPairs, count, this.faint[0]);
+    const drawn = new Drawn(track, this.parts, count, this.faint[0]);
     const bodies = [];
     for (let k = 0; k < count; k++) {
       track.at(count > 1 ? (k / (count - 1)) * track.duration : 0);

@@ -78,8 +78,20 @@ function arrange() {
   refresh();
 }
 
-let was = performance.now(), shownPlay = null;
+let was = performance.now(), shownPlay = null, slow = 0;
+
+/** Half a second in which most pictures took over 45 ms to come: the next level of `View.ease`. */
+function keepUp(passed) {
+  if (!clock.playing || document.hidden || view.level > 2) return;
+  slow = Math.max(0, slow + (passed > 0.045 ? Math.min(passed, 0.25) : -passed));
+  if (slow < 0.6) return;
+  slow = 0;
+  view.ease(view.level + 1);
+  arrange();
+}
+
 function tick(now) {
+  keepUp((now - was) / 1000);
   clock.tick((now - was) / 1000);
   was = now;
   if (clock.playing) dirty = true;
@@ -130,10 +142,10 @@ window.hftrainerPlayer = {
   seek: act.seek, play: () => { clock.play(true); refresh(); }, pause: () => { clock.play(false); refresh(); },
   state: () => ({ frame: clock.frame, last: clock.last, seconds: clock.seconds, fps: clock.fps, playing: clock.playing,
     speed: clock.speed, loop: clock.loop, style: view.style, layout: view.layout, follow: view.follow, trails: view.trailsOn,
-    ghosts: view.ghosts, contacts: view.contacts, theme, solo: view.solo, motions: tracks.length, panels: boxes.length,
+    ghosts: view.ghosts, contacts: view.contacts, theme, solo: view.solo, level: view.level, motions: tracks.length, panels: boxes.length,
     camera: view.eye.position.toArray(), pictures: drawn, milliseconds: drawn ? cost / drawn : 0,
     triangles: view.renderer.info.render.triangles }),
-  joints: (k) => Array.from(tracks[k].points.slice(0, 3 * tracks[k].joints)),
+  tracks, joints: (k) => Array.from(tracks[k].points.slice(0, 3 * tracks[k].joints)),
 };
 arrange();
 view.home();

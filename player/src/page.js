@@ -69,19 +69,19 @@ export function build(root, header, tracks, accents, act) {
   page.cards = tracks.map((track, k) => el("article.card", { style: `--mark:${accents[k]}` },
     el("h2", {}, many ? el("button.chip", { type: "button", title: `alone (${k + 1})`, onclick: () => act.solo(k) }) : null, track.name),
     track.caption ? el("p", {}, track.caption) : null, rows(track.facts),
-    track.metrics.length ? rows(track.metrics) : null, el("small", {}, track.came)));
+    track.metrics.length ? rows(track.metrics) : null, el("small", { title: "what the numbers are, and were before" }, `numbers: ${track.came}`)));
   page.side = el("aside", { "aria-label": "captions and measures" }, ...page.cards, el("p.legend", {},
     el("i.left"), "left", el("i.right"), "right", el("i.metre"), "grid 1 m"));
   page.help = el("dialog", { onclick: (event) => event.target === page.help && page.help.close() },
     el("h2", {}, "Keys"), el("dl.keys", {}, ...KEYS.flatMap(([key, what]) => [el("dt", {}, key), el("dd", {}, what)])),
     el("button.pill", { type: "button", onclick: () => page.help.close() }, "close"));
   page.tip = el("p.tip", { role: "status" });
+  const corner = [round("home", "camera as it was (R)", act.home), round("sun", "dark or light (N)", act.theme),
+    document.fullscreenEnabled ? round("full", "whole screen", act.full) : null,
+    el("button.round", { type: "button", title: "keys (?)", "aria-label": "keys (?)", onclick: act.help }, "?")];
   root.replaceChildren(
     el("main", {},
-      el("div.stage", {}, page.canvas, page.panels, page.tip, el("div.corner", {},
-        round("home", "camera as it was (R)", act.home), round("sun", "dark or light (N)", act.theme),
-        document.fullscreenEnabled ? round("full", "whole screen", act.full) : null,
-        el("button.round", { type: "button", title: "keys (?)", "aria-label": "keys (?)", onclick: act.help }, "?"))),
+      el("div.stage", {}, page.canvas, page.panels, page.tip, many ? null : el("div.corner", {}, ...corner)),
       page.side,
       el("footer", {},
         el("div.line", {}, page.scrub, page.lanes),
@@ -89,7 +89,7 @@ export function build(root, header, tracks, accents, act) {
           el("div.group", {}, round("back", "one frame back (←)", () => act.step(-1)), page.play,
             round("on", "one frame on (→)", () => act.step(1)), page.time),
           el("div.group", {}, page.speed, page.loop), el("div.group", {}, page.style, page.layout),
-          el("div.group.end", {}, page.follow, page.trails, page.ghosts, page.contacts, page.info)))),
+          el("div.group.end", {}, page.follow, page.trails, page.ghosts, page.contacts, page.info, ...(many ? corner : []))))),
     page.help);
   return page;
 }
@@ -98,7 +98,8 @@ export function build(root, header, tracks, accents, act) {
 export function panels(page, shown, tracks, accents, alone) {
   page.panels.replaceChildren(...shown.map((members) => el("section.panel", {}, el("div.said", {},
     ...members.map((k) => el("p", { style: `--mark:${accents[k]}` }, tracks.length > 1 ? el("b", {}, tracks[k].name) : null,
-      tracks[k].caption && (tracks.length === 1 || members.length === 1) ? el("span", {}, tracks[k].caption) : null))))));
+      tracks.length === 1 && tracks[k].caption ? el("span", {}, tracks[k].caption) : null))),
+    tracks.length > 1 && members.length === 1 ? el("p.below", {}, tracks[members[0]].caption) : null)));
   page.panels.dataset.marked = tracks.length > 1;
   page.panels.dataset.alone = alone;
 }

@@ -2,8 +2,8 @@
 import * as THREE from "three";
 
 export const THEMES = {
-  light: { paper: 0xf3f5f9, line: 0x8c9ab3, shade: 0.3, sky: 0xffffff, earth: 0xb9c0cf, sun: 2.1, fill: 1.55 },
-  dark: { paper: 0x11151d, line: 0x6d7d9c, shade: 0.5, sky: 0xdfe8ff, earth: 0x2a3142, sun: 2.2, fill: 1.5 },
+  light: { paper: 0xf3f5f9, line: 0x8c9ab3, shade: 0.3, sky: 0xffffff, earth: 0xc9cfdb, sun: 1.9, fill: 1.9, lamp: 1.0 },
+  dark: { paper: 0x11151d, line: 0x6d7d9c, shade: 0.5, sky: 0xdfe8ff, earth: 0x4a5266, sun: 2.0, fill: 1.7, lamp: 1.1 },
 };
 
 const FLOOR = {
@@ -15,7 +15,7 @@ const FLOOR = {
       return max(m.x, m.y); }
     void main() { float fade = 1.0 - smoothstep(0.25, 1.0, length(at - middle) / reach);
       float a = max(lines(1.0, 1.4) * 0.75, lines(5.0, 2.0)) * fade * strength;
-      gl_FragColor = vec4(line, a); if (a < 0.004) discard; 
+      gl_FragColor = vec4(line, a); if (a < 0.004) discard;
       #include <colorspace_fragment>
     }`,
 };
@@ -31,7 +31,8 @@ export class Stage {
     this.sun.shadow.normalBias = 0.02;
     this.sun.shadow.radius = 5;
     Object.assign(this.sun.shadow.camera, { near: 0.5, far: 14 });
-    this.scene.add(this.sky, this.sun, this.sun.target);
+    this.lamp = new THREE.DirectionalLight(0xffffff, 1); // from where one looks
+    this.scene.add(this.sky, this.sun, this.sun.target, this.lamp, this.lamp.target);
     this.grid = new THREE.ShaderMaterial({ ...FLOOR, transparent: true, depthWrite: false, uniforms: {
       middle: { value: new THREE.Vector2() }, reach: { value: 9 }, line: { value: new THREE.Color() },
       strength: { value: 0.8 } } });
@@ -54,6 +55,7 @@ export class Stage {
     this.sky.groundColor.set(look.earth);
     this.sky.intensity = look.fill;
     this.sun.intensity = look.sun;
+    this.lamp.intensity = look.lamp;
   }
 
   /** Light and floor go with what is looked at; `room` is how far the light must reach. */

@@ -1,7 +1,7 @@
 // What is seen: one picture per panel, each with the camera at the same place beside its own motion.
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
-import { Figure, Wardrobe, pairs } from "./figures.js";
+import { Figure, Wardrobe } from "./figures.js";
 import { Stage, Steps, Trails } from "./stage.js";
 
 export const ACCENTS = ["#8b5cf6", "#14b8a6", "#ec4899", "#84a30d", "#d9a406", "#64748b"];
@@ -14,7 +14,7 @@ export class View {
     this.renderer.shadowMap.type = THREE.PCFShadowMap;
     this.renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, 2));
     this.stage = new Stage();
-    const wardrobe = new Wardrobe(header.mesh, read), drawn = pairs(header.figure.parts);
+    const wardrobe = new Wardrobe(header.mesh, read), drawn = header.figure.parts;
     this.figures = tracks.map((track) => new Figure(track, drawn, wardrobe));
     this.steps = tracks.map((track) => new Steps(track, header.figure.colours));
     this.trails = tracks.map(() => null);
@@ -30,6 +30,7 @@ export class View {
     this.controls = new OrbitControls(this.eye, canvas);
     Object.assign(this.controls, { enableDamping: true, dampingFactor: 0.12, minDistance: 0.8, maxDistance: 30,
       maxPolarAngle: Math.PI * 0.495, zoomSpeed: 0.8 });
+    this.level = 0;
     this.follow = true;
     this.layout = header.layout;
     this.style = header.style;
@@ -88,7 +89,8 @@ export class View {
     const tall = Math.max(...this.tracks.map((track) => track.tall)) + 0.85 * scale;
     const angle = this.tracks[0].heading + 0.62;
     const room = Math.max(...this.shown().map((members) => this.room(members)));
-    const far = Math.max(tall * 2.2, (room + 0.75 * scale) * 2.9 * Math.max(1, 0.9 / (this.shape || 1)));
+    const half = Math.tan((17 * Math.PI) / 180) * Math.max(0.62, this.shape || 1); // of what is seen, a metre away
+    const far = Math.max(tall * 2.2, (room + 0.7 * scale) / half + 0.25 * room);
     this.controls.target.set(0, 0.47 * tall, 0);
     const lift = 0.2;
     this.eye.position.set(Math.sin(angle) * Math.cos(lift), Math.sin(lift), Math.cos(angle) * Math.cos(lift))
@@ -150,11 +152,21 @@ export class View {
       camera.fov = camera.aspect < 0.62 ? (2 * 180 / Math.PI) * Math.atan(Math.tan((17 * Math.PI) / 180) * 0.62 / camera.aspect) : 34;
       camera.updateProjectionMatrix();
       camera.updateMatrixWorld();
+      stage.lamp.position.copy(camera.position);
+      stage.lamp.target.position.set(x, 1, z);
       renderer.setViewport(box.x, height - box.y - box.height, box.width, box.height);
       renderer.setScissor(box.x, height - box.y - box.height, box.width, box.height);
       renderer.render(stage.scene, camera);
     });
     return moving;
+  }
+
+  /** A machine that cannot keep up gets coarser pictures, then no shadows: 0 is the best, 3 the quickest. */
+  ease(level) {
+    this.level = level;
+    const full = Math.min(window.devicePixelRatio || 1, 2);
+    this.renderer.setPixelRatio(full * [1, 0.75, 0.6, 0.5][level]);
+    this.renderer.shadowMap.enabled = this.stage.sun.castShadow = level < 2;
   }
 
   reach(k) {
