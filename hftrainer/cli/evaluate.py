@@ -56,6 +56,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--replications", type=whole(1), default=20, help="how many times (default 20)")
     parser.flag("--limit", type=whole(1), help="only the first so many samples")
     parser.flag("--evaluator", metavar="DIR", help="networks for R-precision, matching, FID, diversity")
+    parser.flag("--cache", metavar="DIR", help="keep the evaluator's embeddings here, by content, and find them again")
     parser.flag("--padding", default="alone", metavar="HOW",
                 help=f"how the evaluator reads a batch: {', '.join(PADDINGS)} (default alone)")  # fmt: skip
     parser.flag("--multimodality", type=whole(1), metavar="SENTENCES", help="t2m: how many get 30 motions each")
@@ -88,6 +89,10 @@ def check(args: argparse.Namespace) -> tuple[float, float]:
     if Path(args.output).is_dir():
         raise RequestError(f"{args.output} must be a file; it is a folder. Name a file in it.")
     check_folder(Path(args.output).parent)
+    if args.cache is not None:
+        if args.evaluator is None:
+            raise RequestError("--cache must come with --evaluator, whose embeddings it keeps. Leave it out.")
+        check_folder(Path(args.cache))
     if args.multimodality is not None and (args.task != "t2m" or args.evaluator is None):
         raise RequestError("--multimodality must come with --task t2m and --evaluator. Leave it out.")
     if args.keep is None:
@@ -240,6 +245,10 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     dataset = HumanML3D(args.data, (args.split,))
     samples = population(dataset, args.split, args.limit)
     evaluator = None if args.evaluator is None else Evaluator.from_pretrained(args.evaluator)
+    if evaluator is not None and args.cache is not None:
+        from hftrainer.evaluation.cache import keep_encodings
+
+        evaluator = keep_encodings(evaluator, args.cache)
     progress("loading the model")
     check_device(args.device)
     pipe = MotionGPTPipeline.from_pretrained(args.model, device=args.device)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from hftrainer.errors import ArtifactError
 from hftrainer.evaluation import verify
+from hftrainer.evaluation.cache import keep_encodings
 from hftrainer.evaluation.protocols import get_protocol
 from hftrainer.models.evaluator import load_evaluator
 from hftrainer.motion.files.atomic import written_whole
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--ms272-captions", choices=("every", "selected"), default="every", help="all are pairs, or one of each clip")
     add("--n-repeats", type=int, default=20, metavar="N", help="(default 20)")
     add("--expect", type=Path, action="append", default=[], metavar="FILE.json", help="an earlier report")
+    add("--cache", type=Path, metavar="DIR", help="keep embeddings here, by content, and find them again")
     add("--out-dir", type=Path, required=True, metavar="DIR", help="where the JSON files go")
     return found
 
@@ -95,6 +97,8 @@ def measure(
         protocol = dataclasses.replace(get_protocol(name), repeats=args.n_repeats)
         evaluator = load_evaluator(args.ms272_evaluator, root, args.ms272_words)
         motions, texts, split = root / "motion_data", root / "texts", root / "split" / "test.txt"
+    if args.cache is not None:
+        evaluator = keep_encodings(evaluator, args.cache)
     expected = next((r for r in earlier if r["protocol"]["evaluator"] == protocol.evaluator), None)
     return verify.verify(
         evaluator, protocol, motions, texts, split, predictions, expected=expected,
