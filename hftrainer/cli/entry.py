@@ -32,6 +32,7 @@ VERBS = {
     "train": ("train", "one recipe to one run folder"),
     "tokenize": ("tokenize", "a dataset's clips to motion tokens, one file each"),
     "evaluate": ("evaluate", "how well a model does a task on a dataset: a JSON report"),
+    "search": ("search", "a sentence or a motion to what is like it in a folder"),
     "leaderboard": ("leaderboard", "results to the tables of a page"),
     "cards": ("cards", "check, write and push the cards of the model zoo"),
     "import": ("import_", "the authors' checkpoint to an artifact of this project"),

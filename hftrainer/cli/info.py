@@ -36,7 +36,7 @@ def arguments(parser: Parser) -> None:
 
 def describe_folder(folder: Path) -> dict[str, Any]:
     """Files of a folder with sizes and hashes, its small JSON files read, and where its card is."""
-    files = []
+    files: list[dict[str, Any]] = []
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         name = file.relative_to(folder).as_posix()
         files.append({"name": name, "bytes": file.stat().st_size, "sha256": file_sum(file)})
@@ -138,7 +138,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     from hftrainer.pipelines.table import KINDS, built_in
 
     if args.thing is None:
-        models = [
+        models: list[dict[str, Any]] = [
             {"name": name, "kind": kind.name, "verbs": list(kind.verbs),
              "commercial": licences.verdict(licences.chain(BUILT_IN / name))}
             for name, kind in built_in().items()
