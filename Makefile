@@ -29,6 +29,7 @@ demo: $(READY)
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: $(READY)
+	@if command -v npm > /dev/null; then $(MAKE) player; else echo "no npm: tests of the player in a browser are skipped"; fi
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2

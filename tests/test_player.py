@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import importlib.util
 import json
 import re
 import struct
@@ -201,3 +202,20 @@ def test_the_page_is_small(tmp_path):
     assert one < 600_000  # the program, the body and two seconds
     minute = Motion(marching(1200), "joints", 20)
     assert write_player([minute] * 6, tmp_path / "six.html").stat().st_size < 1_500_000 + 6 * 400_000
+
+
+def test_the_hook_of_the_wheel(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "player" / "hatch_build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (tmp_path / "player" / "src").mkdir(parents=True)
+    (tmp_path / "hftrainer" / "rendering").mkdir(parents=True)
+    for name in ("package-lock.json", "build.mjs", "src/main.js"):
+        (tmp_path / "player" / name).write_text("")
+    hook = module.PlayerHook(str(tmp_path), {}, None, None, "", "wheel")
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    hook.initialize("editable", {})
+    with pytest.raises(RuntimeError, match="a wheel must carry the player; npm is not here"):
+        hook.initialize("standard", {})
+    (tmp_path / "hftrainer" / "rendering" / "player.js").write_text("")
+    hook.initialize("standard", {})  # newer than its sources

@@ -13,6 +13,8 @@ from hftrainer.rendering.speed import marching
 from tests.browsing import Browser, absent
 
 WALK = Motion(marching(60), "joints", 20, about={"prompt": "a person walks"}, name="walk")
+#: A folder that keeps the pictures of these tests, larger ones; docs/player.png is one.
+KEPT = os.environ.get("PLAYER_PICTURES")
 SEEN = 'document.querySelectorAll(".panel").length'
 
 
@@ -42,8 +44,7 @@ def clean(browser) -> None:
 
 def shot(browser, folder: Path, name: str, at: str = "body") -> np.ndarray:
     """A picture for the test; it is also kept where ``PLAYER_PICTURES`` says."""
-    kept = os.environ.get("PLAYER_PICTURES")
-    return browser.picture(Path(kept or folder) / f"{name}.png", at)
+    return browser.picture(Path(KEPT or folder) / f"{name}.png", at)
 
 
 def test_the_figure_moves(browser, tmp_path):
@@ -105,12 +106,12 @@ def test_a_drag_turns_and_a_button_plays(browser, tmp_path):
 
 def test_six_side_by_side_and_overlaid(browser, tmp_path):
     six = [Motion(marching(30 + 6 * k, fps=20 + 2 * k), "joints", 20 + 2 * k, name=f"clip {k}") for k in range(6)]
-    browser.play(write_player(six, tmp_path / "six.html", autoplay=False), 640, 420)
+    browser.play(write_player(six, tmp_path / "six.html", autoplay=False), *((1120, 680) if KEPT else (640, 420)))
     assert browser.ask(SEEN) == 6 and browser.state["panels"] == 6
     names = browser.ask("[...document.querySelectorAll('.panel b')].map(b => b.textContent)")
     assert names == [f"clip {k}" for k in range(6)]
     browser.ask("hftrainerPlayer.seek(20)")
-    pixels = shot(browser, tmp_path, "six", ".stage")
+    pixels = shot(browser, tmp_path, "player", ".stage")
     height, width = pixels.shape[:2]
     boxes = browser.ask("[...document.querySelectorAll('.panel')].map(p => { const b = p.getBoundingClientRect();"
                         "return [b.x, b.y, b.width, b.height] })")  # fmt: skip
