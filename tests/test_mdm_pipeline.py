@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from hftrainer.errors import ArtifactError
+from hftrainer.models.motion.mdm.bundle import MDMBundle
 from hftrainer.models.motion.mdm.editing import (
     LOWER_BODY,
     body_parts,
@@ -389,3 +391,13 @@ def test_folder_and_back(tmp_path):
     assert np.array_equal(first, again)
     with pytest.raises(ValueError, match="device must be cpu"):
         MDMPipeline.from_pretrained(folder, device="abacus")
+
+
+def test_a_bundle_says_what_length_is_usual(tmp_path):
+    bundle = mdm_tiny.bundle()
+    bundle.usual_frames = 44
+    bundle.save_pretrained(tmp_path)
+    pipe = MDMPipeline.from_pretrained(tmp_path)
+    assert len(pipe(["a person walks"], steps=1)[0]) == 44
+    with pytest.raises(ArtifactError, match="usual_frames must be 40 to 196; got 7"):
+        MDMBundle(bundle.network, bundle.statistics, bundle.text, usual_frames=7)

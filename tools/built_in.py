@@ -55,13 +55,13 @@ def install_motiongpt(artifact: Path, tokenizer: Path | None, data: Path, sampli
     made.save_pretrained(BUILT_IN / about["name"], torch.float16)
 
 
-def install_mdm(artifact: Path, data: Path, guidance: float) -> None:
+def install_mdm(artifact: Path, data: Path, guidance: float, frames: int | None) -> None:
     """Weights, statistics and text tower of ``artifact`` become the built-in ``mdm-mini``."""
     bundle = MDMBundle.from_pretrained(artifact)
     about = provenance("mdm-mini", data, bundle.about["stages"])
     made = MDMBundle(
         bundle.network, bundle.statistics, bundle.text, guidance=guidance, frame_range=bundle.frame_range,
-        evaluation_frames=bundle.evaluation_frames, about=about,
+        evaluation_frames=bundle.evaluation_frames, usual_frames=frames, about=about,
     )  # fmt: skip
     made.save_pretrained(BUILT_IN / about["name"], dtype=torch.float16)
 
@@ -210,7 +210,8 @@ def _mdm(bundle: MDMBundle, quality: dict[str, Any]) -> dict[str, Any]:
         "commands": "\n".join([
             "hftrainer data build mocap --from captures/pack -o data/mocap",
             f"hftrainer train recipes/mdm-mini.toml -o runs/mdm-mini   {_note(stage)}",
-            f"python tools/built_in.py runs/mdm-mini/artifact --guidance {bundle.guidance:g}",
+            f"python tools/built_in.py runs/mdm-mini/artifact --guidance {bundle.guidance:g} "
+            f"--frames {bundle.usual_frames}",
         ]),
         "index": "mdm_config.json",
     }  # fmt: skip
@@ -224,12 +225,13 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=0.9)
     parser.add_argument("--shortest", type=int, default=0, help="frames at least, where no length is asked for")
+    parser.add_argument("--frames", type=int, help="of an MDM, where no length is asked for")
     parser.add_argument("--tokenizer", type=Path, help="stage 1 artifact whose decoder replaces the one that was used")
     parser.add_argument("--card", type=Path, help="JSON of hftrainer bench quality")
     args = parser.parse_args()
     if args.artifact:
         if kind_of(args.artifact).name == "mdm":
-            install_mdm(args.artifact, args.data, args.guidance)
+            install_mdm(args.artifact, args.data, args.guidance, args.frames)
         else:
             sampling = Sampling(args.guidance, args.temperature, args.top_p, shortest=args.shortest)
             install_motiongpt(args.artifact, args.tokenizer, args.data, sampling)

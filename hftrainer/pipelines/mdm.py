@@ -22,7 +22,7 @@ from hftrainer.pipelines.gaps import Gap, hole_of, rest_of
 from hftrainer.pipelines.joining import Place
 from hftrainer.pipelines.requests import check_lengths, each, features, find_device, wrong_sentences
 
-#: Length of a motion that nobody said the length of, as the authors have it.
+#: Length of a motion that nobody said the length of, as the authors have it; a bundle may say otherwise.
 SECONDS = 6.0
 
 Part = str | Collection[str | int] | None
@@ -116,7 +116,7 @@ class MDMPipeline:
 
         Args:
             prompts: English sentences; ``None`` for whatever the network likes.
-            lengths: frames of each; six seconds by default.
+            lengths: frames of each; by default what the bundle says is usual, or six seconds.
             guidance, seed, prefix, drawing: see ``__call__``.
 
         Returns:
@@ -139,7 +139,7 @@ class MDMPipeline:
 
         Args:
             prompts: English sentences; ``None`` in place of one asks for any motion.
-            frames: of each within ``frame_range``; six seconds by default.
+            frames: of each within ``frame_range``; by default what the bundle says is usual, or six seconds.
             seed: sample ``s`` of any prompt has the generator ``seed + s``; or one seed a prompt.
             samples: motions per prompt.
             prefix: for a network that continues: what they all follow on; its last frames are read.
@@ -157,7 +157,8 @@ class MDMPipeline:
             raise ValueError(f"samples must be at least 1; got {samples}.")
         chosen = drawing_for(self.bundle, **drawing)
         seeds = self._seeds(seed, len(prompts), chosen)
-        default = min(max(round(SECONDS * self.fps), self.frame_range[0]), self.frame_range[1])
+        usual = self.bundle.usual_frames or round(SECONDS * self.fps)
+        default = min(max(usual, self.frame_range[0]), self.frame_range[1])
         asked = [default] * len(prompts) if frames is None else frames
         if self.bundle.config.completes:
             lengths = check_lengths(len(prompts), asked, (1, 10**9), self.fps)
