@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -406,3 +407,42 @@ def ik_speed(clips: int = 32, frames: int = 100, steps: int = 80, repeats: int =
             "same_error_mm": {"value": round(apart, 4), "bar": SAME_ERROR_MM, "holds": apart <= SAME_ERROR_MM},
         },
     }  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- clean-up
+
+#: What the built-in model is asked for, and real capture beside it: how much less feet slide, how near poses stay.
+CLEANED_PROMPTS = (
+    "a person walks forward", "a person walks forward and turns left", "a person runs forward",
+    "a person jumps up in place", "a person walks in a circle", "a person walks backward",
+    "a person kicks with the right leg", "a person waves with the right hand", "a person sits down",
+    "a person punches with the left hand", "a person walks sideways to the left", "a person does jumping jacks",
+)  # fmt: skip
+
+
+def cleaning_quality(model: str | None = None, data: str = "data/mocap", seeds: int = 1) -> dict[str, Any]:
+    """Clean-up of generated motions and of captured ones with noise added, and its bars.
+
+    Args:
+        model: name, folder or repository of a model that makes hml263 from sentences; the built-in one by default.
+        data: dataset folder whose test clips are the capture.
+        seeds: motions for each of ``CLEANED_PROMPTS``.
+
+    Returns:
+        JSON values: see ``hftrainer.evaluation.clean_up.cleaning_report``.
+
+    Raises:
+        FileNotFoundError: ``data`` is no dataset folder.
+    """
+    from hftrainer.evaluation.clean_up import cleaning_report
+    from hftrainer.motion.clip import Motion
+    from hftrainer.pipelines.motiongpt import MotionGPTPipeline
+
+    root = Path(data)
+    if not (root / "test.txt").is_file():
+        raise FileNotFoundError(f"{root} must be a dataset folder with a test.txt; there is none. Pass --data.")
+    names = (root / "test.txt").read_text(encoding="utf-8").split()[::4]
+    captured = [Motion(np.load(root / "new_joints" / f"{name}.npy"), "joints", 20, name=name) for name in names]
+    pipe = MotionGPTPipeline.from_pretrained(*([model] if model else []))
+    generated = [motion for seed in range(seeds) for motion in pipe(list(CLEANED_PROMPTS), seed=seed)]
+    return cleaning_report(generated, [motion for motion in captured if len(motion) >= 20])

@@ -22,6 +22,7 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "ik": ("hftrainer.bench", "ik_speed", ()),
     "rendering": ("hftrainer.rendering.speed", "rendering_speed", ()),
     "metrics": ("hftrainer.evaluation.speed", "metrics_speed", ()),
+    "clean": ("hftrainer.bench", "cleaning_quality", ("model", "data", "seeds")),
     "quality": ("hftrainer.quality", "model_quality", ("model", "data", "seeds")),
     "samplers": ("hftrainer.quality", "sampler_quality", ("model", "seeds")),
     "generate": ("hftrainer.quality", "generation_speed", ("model",)),
@@ -34,10 +35,10 @@ def arguments(parser: Parser) -> None:
     """What ``hftrainer bench`` takes."""
     parser.add_argument("what", metavar="WHAT", help=", ".join(name for name in BENCHES if " " not in name))
     parser.flag(
-        "--model", metavar="NAME|FOLDER|REPO", help="quality, generate: which model; the built-in one by default"
+        "--model", metavar="NAME|FOLDER|REPO", help="quality, clean, generate: which model; the built-in one by default"
     )
-    parser.flag("--data", metavar="DIR", help="quality: dataset folder (default data/mocap)")
-    parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5); samplers: 2")
+    parser.flag("--data", metavar="DIR", help="quality, clean: dataset folder (default data/mocap)")
+    parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5); samplers: 2, clean: 1")
     parser.flag("--batch", type=whole(2), help="generate: this many prompts together and one by one, at T5-base "
                 "size; or, with a model that denoises, motions in a batch (default 8)")  # fmt: skip
     parser.flag("--steps", type=whole(1), help="generate, with a model that denoises: how many steps (default 20)")

@@ -4,8 +4,10 @@ IN and OUT are two files, or two folders: then every motion file below IN is con
 ending of OUT chooses the format; for folders --format does. A .npy holds bare numbers: say what they are with --from
 where their shape has several meanings, and with --fps where they do not have the usual rate; an .amc needs --fps. The
 joints of a foreign skeleton are told from their names, else from its shape, and shown; --save-mapping keeps them in a
-file that can be edited and given back with --mapping. Of a folder in which some files fail the others are converted all
-the same, and the exit status is 1. docs/formats.md describes the formats.
+file that can be edited and given back with --mapping. --clean holds feet that stand, puts the body on the ground and
+takes out trembling, and says what that changed. --body FILE, your own SMPL, SMPL-H or SMPL-X model (.npz or .pkl),
+writes its surface: OUT is then a .npy (T, V, 3) or a folder of .ply. Of a folder in which some files fail the others
+are converted all the same, and the exit status is 1. docs/formats.md describes the formats.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class Job(NamedTuple):
     resample: float | None
     reading: dict[str, Any]
     options: dict[str, Any]
+    clean: bool = False
 
 
 def arguments(parser: Parser) -> None:
@@ -44,6 +47,8 @@ def arguments(parser: Parser) -> None:
     add_input_flags(parser)
     parser.flag("--to", metavar="NAME", help="representation of the output (default: that of the input)")
     parser.flag("--resample", type=above_zero("frames per second"), metavar="FPS", help="frame rate of the output")
+    parser.flag("--clean", action="store_true", help="hold feet that stand, ground the body, limit its jerk")
+    parser.flag("--body", metavar="FILE", help="your own SMPL, SMPL-H or SMPL-X model: write its surface")
     parser.flag("--names", help="joint names of .bvh, .glb, .usda and .fbx: smpl (default), mixamo, unreal or vrm")
     parser.flag("--unit", help="unit of a .bvh: cm (default) or m")
     parser.flag("--up", help="axis that points up in a .bvh (y, the default, or z) or in AMASS's .npz (z, or y)")
@@ -130,8 +135,8 @@ def check_reading_options(args: argparse.Namespace, endings: set[str]) -> None:
         check_blender(args.blender)
 
 
-def convert_file(job: Job) -> tuple[Motion, list[str]]:
-    """Convert one file; the motion as it was read, and what each road did to it.
+def convert_file(job: Job) -> tuple[Motion, list[str], dict[str, Any]]:
+    """Convert one file; the motion as it was read, what each road did to it, and what clean-up changed.
 
     Raises:
         ValueError: the file holds no motion, its meaning must be said, or there is no road to ``job.to``.
@@ -142,6 +147,9 @@ def convert_file(job: Job) -> tuple[Motion, list[str]]:
     from hftrainer.motion.representation.convert import convert, describe_route
 
     read = motion = load(job.source, representation=job.named, fps=job.fps, **job.reading)
+    changed: dict[str, Any] = {}
+    if job.clean:
+        motion, changed = cleaned(motion)
     options = dict(job.options)
     if job.resample is not None:
         if "fps" in WRITE_OPTIONS.get(job.target.suffix.lower(), ()) and job.to is None:
@@ -150,7 +158,52 @@ def convert_file(job: Job) -> tuple[Motion, list[str]]:
             motion = resample(motion, job.resample)
     done = convert(motion, job.to) if job.to else motion
     save(done, job.target, **options)
-    return read, describe_route(done, len(motion.route))
+    return read, describe_route(done, len(motion.route)), changed
+
+
+def cleaned(motion: Motion) -> tuple[Motion, dict[str, Any]]:
+    """A motion after clean-up, and the measures before and after."""
+    from hftrainer.evaluation.clean_up import before_and_after
+    from hftrainer.motion.cleaning import clean
+
+    done = clean(motion)
+    return done, before_and_after(motion, done)
+
+
+def write_mesh(args: argparse.Namespace, source: Path, target: Path) -> Done:
+    """Write the surface of the user's body model as it moves in one file."""
+    from hftrainer.motion.files import load
+    from hftrainer.motion.smpl import load_body, save_mesh
+
+    if target.suffix.lower() not in ("", ".npy"):
+        raise RequestError(f"{target}: with --body the output must be a .npy or a folder; got {target.suffix}.")
+    if source.is_dir():
+        raise RequestError(f"{source} must be one motion file with --body; it is a folder. Convert one by one.")
+    if target.suffix == "" and target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise RequestError(f"{target} must be a new or an empty folder; it holds something. Choose another name.")
+    if args.to or args.resample:
+        raise RequestError("--to and --resample must be left out with --body. Convert the motion first.")
+    surplus = writing_options(args, "")
+    check_folder(target.parent)
+    check_reading_options(args, {source.suffix.lower()})
+    try:
+        body = load_body(args.body)
+    except (ValueError, FileNotFoundError) as exc:
+        raise RequestError(str(exc)) from exc
+    reading = reading_options(args, source.suffix.lower())
+    motion = load(source, representation=args.named, fps=args.fps, **reading, **surplus)
+    report: dict[str, Any] = {"converted": [str(target)], "skipped": [], "failed": {}, "body": body.name}
+    lines = []
+    if args.clean:
+        motion, report["cleaned"] = cleaned(motion)
+        lines = changes(report["cleaned"])
+    report["mesh"] = list(save_mesh(motion, body, target))
+    return Done(report, [str(target), *lines])
+
+
+def changes(report: dict[str, Any]) -> list[str]:
+    """Lines that say what clean-up changed; none where it did not run."""
+    return [f"  {row['what']}: {row['before']:g} > {row['after']:g} {row['unit']}" for row in report.get("rows", ())]
 
 
 def attempt(job: Job) -> str | None:
@@ -194,7 +247,7 @@ def convert_folder(
             raise RequestError(f"{seen[goal]} and {file} would both become {goal}. Convert them one by one.")
     skipped = {goal for _, goal in named if args.skip_existing and goal.exists()}
     jobs = [
-        Job(file, goal, args.named, args.fps, args.to, args.resample, reading, options)
+        Job(file, goal, args.named, args.fps, args.to, args.resample, reading, options, args.clean)
         for file, goal, reading in ((*pair, reading_options(args, pair[0].suffix.lower())) for pair in named)
         if goal not in skipped
     ]
@@ -237,6 +290,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     check_names(args.named, args.to)
     if not source.exists():
         raise RequestError(f"{source} must be a motion file or a folder; there is nothing there.")
+    if args.body:
+        return write_mesh(args, source, target)
     if source.is_dir():
         if args.save_mapping:
             raise RequestError("--save-mapping must be left out for a folder. Convert one of its files with it.")
@@ -250,7 +305,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     if args.skip_existing and target.exists():
         return Done({"converted": [], "skipped": [str(target)], "failed": {}}, [f"{target} is there already"])
     reading = reading_options(args, source.suffix.lower())
-    read, roads = convert_file(Job(source, target, args.named, args.fps, args.to, args.resample, reading, options))
+    job = Job(source, target, args.named, args.fps, args.to, args.resample, reading, options, args.clean)
+    read, roads, changed = convert_file(job)
     if args.save_mapping:
         keep_mapping(read, args.save_mapping)
     report: dict[str, Any] = {"converted": [str(target)], "skipped": [], "failed": {}}
@@ -258,4 +314,6 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         report["mapping"] = read.about["mapping"]
     if roads:
         report["roads"] = roads
-    return Done(report, [*told(read), str(target), *(f"  {road}" for road in roads)])
+    if changed:
+        report["cleaned"] = changed
+    return Done(report, [*told(read), str(target), *(f"  {road}" for road in roads), *changes(changed)])

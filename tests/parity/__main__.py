@@ -23,6 +23,7 @@ from tests.parity import (
     motiongpt_evaluation,
     motiongpt_networks,
     motiongpt_words,
+    smpl,
     zoo,
     zoo_bodies,
     zoo_evaluation,
@@ -31,7 +32,7 @@ from tests.parity import (
 
 FAMILIES = (
     zoo, zoo_bodies, zoo_evaluation, zoo_ik, mdm, mdm_text, motiongpt_evaluation, motiongpt_networks, motiongpt_words,
-    mogents_door, mogents_tokenizer, mogents_transformers, mogents_generation,
+    mogents_door, mogents_tokenizer, mogents_transformers, mogents_generation, smpl,
 )  # fmt: skip
 
 #: Files that explain a folder and hold no numbers of their own.
