@@ -181,7 +181,7 @@ def test_reports():
     assert told["after"]["skating"] < 0.4 * told["before"]["skating"] and told["after"]["penetration"] < 5
     assert [row["what"] for row in told["rows"]] == ["slide", "skating", "float", "jitter", "penetration", "stretch"]
     report = cleaning_report([before], [Motion(striding(0.8), "joints", FPS)])
-    assert report["generated"]["slide_fall"]["holds"] and report["captured"]["cleaned_error_mm"]["value"] < 30
+    assert report["generated"]["skating_fall"]["holds"] and report["captured"]["cleaned_error_mm"]["value"] < 30
     same = noisy(before, 4).data
     assert np.array_equal(same, noisy(before, 4).data) and not np.array_equal(same, noisy(before, 5).data)
 

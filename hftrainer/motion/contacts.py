@@ -92,8 +92,8 @@ def find_contacts(joints: np.ndarray, fps: float) -> Contacts:
             break
         ground = float(np.percentile(level, 35))
     down, hold = np.zeros((len(joints), 4), bool), np.zeros((len(joints), 4))
-    for foot, spans in enumerate(runs):
-        for start, stop in spans:
+    for foot, held in enumerate(runs):
+        for start, stop in held:
             down[start:stop, foot] = True
             edge = np.minimum(np.arange(stop - start) + (0 if start else 2), np.arange(stop - start)[::-1] + (
                 0 if stop < len(joints) else 2))  # fmt: skip

@@ -35,8 +35,8 @@ class _Array:
             raw = raw.encode("latin1")
         if not isinstance(raw, bytes) or not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape):
             raise pickle.UnpicklingError("an array has another state than NumPy writes")
-        order = "F" if columns_first else "C"
-        self.value = np.frombuffer(raw, dtype.value).reshape(shape, order=order)
+        flat = np.frombuffer(raw, dtype.value)
+        self.value = flat.reshape(shape[::-1]).T if columns_first else flat.reshape(shape)
 
 
 class _Dtype:
