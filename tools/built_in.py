@@ -1,6 +1,6 @@
 """Put a trained artifact into the package, in half precision, with its card.
 
-    python tools/built_in.py runs/motiongpt-mini-instruct/artifact --tokenizer runs/motiongpt-mini-tokenizer-5/artifact
+    python tools/built_in.py runs/motiongpt-mini-pretrain/artifact --tokenizer runs/motiongpt-mini-tokenizer-7/artifact
     hftrainer bench quality -o results/motiongpt-mini-quality.json
     python tools/built_in.py --card results/motiongpt-mini-quality.json
 
@@ -185,7 +185,7 @@ def _motiongpt(bundle: MotionGPTBundle, quality: dict[str, Any]) -> dict[str, An
             "python tools/word_vectors.py --data data/mocap --dictionary /usr/share/dict/american-english-small "
             "--count 17000 -o data/words",
             *commands,
-            f"python tools/built_in.py runs/{name}-instruct/artifact {last} {sampling}",
+            f"python tools/built_in.py runs/{file}/artifact {last} {sampling}",
         ]),
         "index": "model_index.json",
     }  # fmt: skip
