@@ -95,7 +95,8 @@ def test_the_layout_of_the_card(tmp_path, release):
     assert main([*words, "--quiet"]) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
         "mogents_config.json model_index.json vq.safetensors mask_aux.safetensors mask_ts.safetensors "
-        "res_aux.safetensors res_ts.safetensors length_est.safetensors clip.safetensors Mean.npy Std.npy SHA256SUMS".split()
+        "res_aux.safetensors res_ts.safetensors length_est.safetensors clip.safetensors Mean.npy Std.npy "
+        "SHA256SUMS".split()
     )
 
 

@@ -165,7 +165,7 @@ def read_torch_file(path: Path) -> Any:
             with torch.serialization.safe_globals(_KNOWN):
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        named = re.search(r"(?:GLOBAL|class|function|load)\s+([\w.]+\.[\w.]+)|global: GLOBAL (\w+)", str(error))
+        named = re.search(r"GLOBAL\s+([\w.]*\w)|(?:class|function|load)\s+([\w.]+\.[\w.]+)", str(error))
         if not named:
             raise ArtifactError(f"{path} must be a torch file; its pickle is damaged. Download it again.") from error
         raise ArtifactError(

@@ -115,7 +115,8 @@ def joints_to_rotations(joints: Any, rest: Any, *, twist: str = "hinges", parent
             ``t_pose(joints)``.
         twist: ``"hinges"`` reads the twist of shoulders and hips from elbows, knees and feet, shares that of the trunk
             among the spine's joints, and carries all of it steadily over time, also where a bone passes the opposite
-            of its rest direction. ``"none"`` twists nothing and takes each frame by itself: the published way
+            of its rest direction; a bone that circles it at 0.3 to 0.54 radians may still turn all at once there.
+            ``"none"`` twists nothing and takes each frame by itself: the published way
             (``position_ik``).
         parent_weight: above 0, the direction back to the parent counts so much beside those to the children (the
             published ``parent_frame``, weight 0.25); ``twist`` must then be ``"none"``.
