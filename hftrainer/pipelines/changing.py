@@ -1,0 +1,373 @@
+"""What pipelines have in common that change motions: prediction, in-between, and parts of a motion made anew."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hftrainer.models.hub import push_saved
+from hftrainer.models.motion.mdm.editing import made_features
+from hftrainer.motion.clip import Motion
+from hftrainer.pipelines.changes import Change, change_of_gap, change_of_part
+from hftrainer.pipelines.denoising import Say
+from hftrainer.pipelines.gaps import Gap, hole_of, rest_of
+from hftrainer.pipelines.joining import Place
+from hftrainer.pipelines.requests import each, features, wrong_sentences
+
+Part = str | Collection[str | int] | None
+
+
+class ChangingPipeline(ABC):
+    """Tasks that keep some of a motion and make the rest, whatever makes it.
+
+    A pipeline says what draws (``drawer``), how settings are read (``chosen``), and what it refuses.
+
+    Attributes:
+        bundle: networks, statistics and text tower.
+        drawer: jobs to what was made; also says whether text towers are looked for on this computer only.
+        say: gets a line of progress, if set.
+    """
+
+    bundle: Any
+    drawer: Any
+    say: Say | None = None
+
+    @abstractmethod
+    def chosen(self, drawing: dict[str, Any]) -> Any:
+        """Settings as what draws takes them; those that the model does not have are refused.
+
+        Raises:
+            ValueError: a setting that is none, or out of range.
+        """
+
+    @property
+    @abstractmethod
+    def kind_name(self) -> str:
+        """What a model without a name of its own is called."""
+
+    def wrong_prompt(self, at: int, prompt: str | None) -> str | None:
+        """What this model cannot do with a prompt that is a sentence, or ``None`` in place of one; usually nothing."""
+        return None
+
+    def refuse_edit(self, part: Part) -> None:
+        """Refuse an edit that this model cannot make; usually none.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        return None
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the bundle to a folder that ``from_pretrained`` reads."""
+        self.bundle.save_pretrained(folder)
+
+    push_to_hub = push_saved
+
+    @property
+    def frame_range(self) -> tuple[int, int]:
+        """Fewest and most frames that may be asked for."""
+        found: tuple[int, int] = self.bundle.frame_range
+        return found
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of what it makes."""
+        return float(self.bundle.statistics.spec.fps)
+
+    # ------------------------------------------------------------------------------------------ what is missing
+
+    def predict(
+        self,
+        motion: Motion | np.ndarray,
+        *,
+        keep: float = 0.2,
+        keep_seconds: float | None = None,
+        frames: int | None = None,
+        caption: str | None = None,
+        seed: int | None = 0,
+        **drawing: Any,
+    ) -> Motion:
+        """How a motion goes on.
+
+        Args:
+            motion: in any representation with a road to the model's.
+            keep: share of the frames that is kept, from the start; 1 keeps all.
+            keep_seconds: the same as a time, in place of ``keep``.
+            frames: of the whole result; ``None`` is the length of ``motion``. A network that continues makes any
+                number.
+            caption: what the motion shall be.
+            seed: of its generator.
+            drawing: settings, see the class.
+
+        Returns:
+            The kept frames, the same bits, and what follows them. Nothing of the frames that were not kept is read.
+
+        Raises:
+            ValueError: nothing is kept or nothing left to make, or more is to be made than the model can.
+        """
+        clip = self.features(motion)
+        return self._fill([rest_of(clip, keep, keep_seconds, frames, caption)], [clip], seed, drawing)[0]
+
+    def infer_prediction(
+        self,
+        motions: Sequence[Motion | np.ndarray],
+        *,
+        keep: float = 0.2,
+        keep_seconds: float | None = None,
+        lengths: Sequence[int] | None = None,
+        captions: Sequence[str | None] | None = None,
+        seed: int | None = 0,
+        **drawing: Any,
+    ) -> list[np.ndarray]:
+        """How motions go on, as plain arrays; see ``predict``. Several are drawn together.
+
+        Returns:
+            One float32 ``(T, D)`` array a motion.
+        """
+        clips = [self.features(m) for m in motions]
+        frames, said = each(lengths, len(clips), "lengths"), each(captions, len(clips), "captions")
+        gaps = [rest_of(c, keep, keep_seconds, n, s) for c, n, s in zip(clips, frames, said, strict=True)]
+        return [motion.data.copy() for motion in self._fill(gaps, clips, seed, drawing)]
+
+    def inbetween(
+        self,
+        motion: Motion | np.ndarray,
+        second: Motion | np.ndarray | None = None,
+        *,
+        keep: tuple[float, float] = (0.25, 0.25),
+        keep_seconds: tuple[float, float] | None = None,
+        gap: float | None = None,
+        place: Place | None = None,
+        caption: str | None = None,
+        seed: int | None = 0,
+        **drawing: Any,
+    ) -> Motion:
+        """What happens between two ends: of one motion, or of two with a gap between them.
+
+        Args:
+            motion: whose ends are kept, or the first of two.
+            second: the other motion; all frames of both are kept.
+            keep: shares of the frames kept at the start and at the end of one motion.
+            keep_seconds: the same as times, in place of ``keep``.
+            gap: seconds between two motions.
+            place: where ``second`` begins in the world of ``motion``; ``None`` lets it go on naturally. Of one motion
+                the kept end stays where it was.
+            caption: what the motion shall be.
+            seed: of its generator.
+            drawing: settings, see the class.
+
+        Returns:
+            The kept frames, the same bits, with made ones between them.
+
+        Raises:
+            ValueError: an end without a frame, nothing hidden, or more than the model can make.
+        """
+        clip = self.features(motion)
+        if second is None:
+            if gap is not None or place is not None:
+                raise ValueError("gap and place must come with a second motion; got one motion. Give keep instead.")
+            hole = hole_of(clip, keep, keep_seconds)
+        else:
+            made = 0 if gap is None else round(gap * clip.fps)
+            if made < 1:
+                got = "none" if gap is None else f"{gap:g}"
+                raise ValueError(f"gap must be at least {1 / clip.fps:g} s between two motions; got {got}.")
+            hole = Gap(clip.data, made, self.features(second).data, place)
+        return self._fill([_said(hole, caption)], [clip], seed, drawing)[0]
+
+    def infer_inbetween(
+        self,
+        motions: Sequence[Motion | np.ndarray],
+        *,
+        keep: tuple[float, float] = (0.25, 0.25),
+        keep_seconds: tuple[float, float] | None = None,
+        captions: Sequence[str | None] | None = None,
+        seed: int | None = 0,
+        **drawing: Any,
+    ) -> list[np.ndarray]:
+        """What happens between the ends of motions, as plain arrays; see ``inbetween``.
+
+        Returns:
+            One float32 ``(T, D)`` array a motion.
+        """
+        clips = [self.features(m) for m in motions]
+        said = each(captions, len(clips), "captions")
+        gaps = [_said(hole_of(c, keep, keep_seconds), s) for c, s in zip(clips, said, strict=True)]
+        return [motion.data.copy() for motion in self._fill(gaps, clips, seed, drawing)]
+
+    # ------------------------------------------------------------------------------------------ changes
+
+    def edit(
+        self,
+        motion: Motion | np.ndarray,
+        text: str | None = None,
+        *,
+        part: Part = None,
+        span: tuple[int, int] | None = None,
+        seed: int | None = 0,
+        **drawing: Any,
+    ) -> Motion:
+        """A motion with a part of the body, or a span of time, made anew.
+
+        A span at the beginning or the end gives a motion another prefix or suffix; one inside it is in-painting.
+
+        Args:
+            motion: in any representation with a road to the model's.
+            text: what the part shall do; ``None`` lets it do whatever goes with the rest.
+            part: which joints are made: ``upper_body``, ``left_arm``, joint names or numbers …
+                (``models.motion.mdm.editing.body_parts``); ``None`` is the whole body.
+            span: first frame that is made, and first one that is not; ``None`` is all.
+            seed: of its generator.
+            drawing: settings, see the class.
+
+        Returns:
+            The motion with what was kept as the same bits. Where the root's path is made anew in a span, what follows
+            the span stands where it stood.
+
+        Raises:
+            ValueError: neither part nor span, a joint that the body does not have, a span outside the motion, a part
+                where a model has no way to make one.
+        """
+        return self._edited([motion], [text], part, span, seed, drawing)[0]
+
+    def infer_edit(
+        self,
+        motions: Motion | np.ndarray | Sequence[Motion | np.ndarray],
+        texts: str | None | Sequence[str | None] = None,
+        *,
+        part: Part = None,
+        span: tuple[int, int] | None = None,
+        seed: int | None = 0,
+        **drawing: Any,
+    ) -> list[np.ndarray]:
+        """Motions changed in part, as plain arrays; see ``edit``. One motion may stand for a list of one.
+
+        Returns:
+            One float32 ``(T, D)`` array a motion.
+        """
+        given: Any = motions
+        one = isinstance(given, Motion) or (isinstance(given, np.ndarray) and given.ndim == 2)
+        clips = [given] if one else list(given)
+        said = [texts] * len(clips) if texts is None or isinstance(texts, str) else list(texts)
+        made = self._edited(clips, each(said, len(clips), "texts"), part, span, seed, drawing)
+        return [motion.data.copy() for motion in made]
+
+    def features(self, motion: Motion | np.ndarray) -> Motion:
+        """A motion in the model's representation and at its frame rate; an array is taken to be in it.
+
+        Raises:
+            NoRouteError: there is no road to it.
+            ValueError: an array of another shape, or a clip that cannot be encoded.
+        """
+        return features(motion, self.bundle.statistics.spec)
+
+    def check(self, prompts: Sequence[str | None]) -> list[dict[str, Any]]:
+        """Refuse what the model cannot read, before any work is done.
+
+        Returns:
+            For each prompt what its motion will note: ``prompt``, ``unread`` where its end is cut away because it is
+            too long, and ``unknown_words`` where there are any.
+
+        Raises:
+            TypeError: one string instead of a list.
+            ValueError: a prompt is empty, not English, or absent where the network needs one; all are named.
+        """
+        problems = wrong_sentences(prompts)
+        for i, prompt in enumerate(prompts):
+            if i not in problems and (wrong := self.wrong_prompt(i, prompt)):
+                problems[i] = wrong
+        if problems:
+            raise ValueError(" ".join(problems[i] for i in sorted(problems)))
+        notes: list[dict[str, Any]] = []
+        for prompt in prompts:
+            notes.append({"prompt": prompt})
+            if prompt is None:
+                continue
+            tower = self.bundle.tower(local_files_only=self.drawer.local_files_only)
+            if unread := tower.unread(prompt):
+                notes[-1]["unread"] = unread
+            unknown = getattr(tower, "unknown", None)  # only a tower of whole words has words that it does not know
+            if unknown is not None and (words := unknown(prompt)):
+                notes[-1]["unknown_words"] = words
+        return notes
+
+    def _origin(self, seed: int | None) -> dict[str, Any]:
+        return {"model": self.bundle.about.get("name", self.kind_name), "model_hash": self.bundle.hash, "seed": seed}
+
+    def _seeds(self, seed: int | Sequence[int] | None, count: int, drawing: Any) -> list[int | None]:
+        official = drawing.rng == "official"
+        if seed is None and not official:
+            raise ValueError('seed must be a whole number; got none. Only rng="official" can go without.')
+        if not isinstance(seed, Sequence):
+            return [seed] * count
+        if official:
+            raise ValueError('seed must be one number with rng="official", which has one generator for all.')
+        if len(seed) != count:
+            raise ValueError(f"seed must be one, or one a prompt, {count}; got {len(seed)}.")
+        return [int(one) for one in seed]
+
+    def _fill(
+        self, gaps: Sequence[Gap], clips: Sequence[Motion], seed: int | None, drawing: dict[str, Any]
+    ) -> list[Motion]:
+        """Whole motions, what was missing made together."""
+        need_frames(gaps)
+        changes = [change_of_gap(gap, self.bundle.representation) for gap in gaps]
+        return self._change(changes, clips, seed, drawing, [
+            {"task": "prediction" if gap.tail is None else "in-between",
+             "kept": [len(gap.head), 0 if gap.tail is None else len(gap.tail)]}
+            for gap in gaps
+        ])  # fmt: skip
+
+    def _edited(
+        self, motions: Sequence[Any], texts: Sequence[str | None], part: Part, span: tuple[int, int] | None,
+        seed: int | None, drawing: dict[str, Any],
+    ) -> list[Motion]:  # fmt: skip
+        if part is None and span is None:
+            raise ValueError("part or span must say what is changed; got neither. To make a new motion, generate it.")
+        self.refuse_edit(part)
+        name, clips = self.bundle.representation, [self.features(m) for m in motions]
+        columns = made_features(part, name).numpy()
+        changes = [change_of_part(c.data, columns, span, text, name) for c, text in zip(clips, texts, strict=True)]
+        told = part if part is None or isinstance(part, str) else list(part)
+        notes = [{"task": "edit", "part": told, "span": [change.start, change.stop]} for change in changes]
+        return self._change(changes, clips, seed, drawing, notes)
+
+    def _change(
+        self, changes: Sequence[Change], clips: Sequence[Motion], seed: int | None, drawing: dict[str, Any],
+        notes: Sequence[dict[str, Any]],
+    ) -> list[Motion]:  # fmt: skip
+        chosen = self.chosen(drawing)
+        self._seeds(seed, 1, chosen)
+        said = self.check([change.prompt for change in changes])
+        least, most = self.frame_range
+        jobs = [change.job(most, seed) for change in changes]
+        for i, job in enumerate(jobs):
+            if job.frames < least:
+                raise ValueError(
+                    f"motion {i}: the model looks at {least} to {most} frames; got {job.frames}. Nearest: {least}."
+                )
+        drawn = self.drawer.draw(jobs, chosen, self.say)
+        motions = []
+        for change, clip, answer, note, words in zip(changes, clips, drawn, notes, said, strict=True):
+            data = change.done(answer, most, mended=chosen.rng == "own")
+            about = {**note, **self._origin(seed), **chosen.about(), **words}
+            motions.append(clip.replace(data=data, about=about))
+        return motions
+
+
+def _said(gap: Gap, caption: str | None) -> Gap:
+    return Gap(gap.head, gap.frames, gap.tail, gap.place, caption, gap.instruction)
+
+
+def need_frames(gaps: Sequence[Gap]) -> None:
+    """Refuse a gap whose length nobody said.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if any(gap.frames is None for gap in gaps):
+        raise ValueError("frames must be said where all of a motion is kept: this model does not decide on it.")
