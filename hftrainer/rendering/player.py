@@ -105,6 +105,46 @@ def player_page(
         NoRouteError: a motion cannot become joints.
         FileNotFoundError: a checkout in which the player was not built.
     """
+    code = program()
+    data = player_data(
+        motion, captions=captions, names=names, metrics=metrics, title=title, style=style, layout=layout,
+        autoplay=autoplay,
+    )  # fmt: skip
+    (length,) = struct.unpack_from("<I", data)
+    return _PAGE.format(
+        title=html.escape(json.loads(data[4 : 4 + length])["title"]),
+        word="The player is being unpacked …<noscript> It needs JavaScript.</noscript>",
+        data=_packed(data),
+        program=_packed(code.encode()),
+    )
+
+
+def player_data(
+    motion: Motion | Sequence[Motion],
+    *,
+    captions: str | Sequence[str | None] | None = None,
+    names: Sequence[str] | None = None,
+    metrics: Sequence[Mapping[str, Any] | None] | None = None,
+    title: str | None = None,
+    style: str = "skeleton",
+    layout: str = "side",
+    autoplay: bool = True,
+) -> bytes:
+    """What the player's program reads: a header as JSON, and the arrays it points into.
+
+    Args:
+        motion, captions, names, metrics, title, style, layout, autoplay: as of ``player_page``.
+
+    Returns:
+        Four bytes that say how long the header is (little endian), the header, the arrays. It packs well.
+
+    Raises:
+        ValueError, NoRouteError: as ``player_page``.
+
+    >>> import numpy as np
+    >>> player_data(Motion(np.zeros((2, 22, 3)), "joints", 20), title="still")[4:19]
+    b'{"title":"still'
+    """
     motions = [motion] if isinstance(motion, Motion) else list(motion)
     if not 1 <= len(motions) <= MOST:
         raise ValueError(f"a player must have 1 to {MOST} motions; got {len(motions)}. Make several pages.")
@@ -119,7 +159,6 @@ def player_page(
     for what, values in (("caption", said), ("name", called), ("table of metrics", tables)):
         if len(values) != len(motions):
             raise ValueError(f"there must be one {what} for each motion; got {len(values)} for {len(motions)}.")
-    code = program()
     blob = Blob()
     tracks = []
     for each, caption, name, rows in zip(motions, said, called, tables, strict=True):
@@ -133,12 +172,7 @@ def player_page(
     }  # fmt: skip
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 4) % 4)
-    return _PAGE.format(
-        title=html.escape(title),
-        word="The player is being unpacked …<noscript> It needs JavaScript.</noscript>",
-        data=_packed(struct.pack("<I", len(text)) + text + bytes(blob.data)),
-        program=_packed(code.encode()),
-    )
+    return struct.pack("<I", len(text)) + text + bytes(blob.data)
 
 
 def write_player(motion: Motion | Sequence[Motion], path: str | os.PathLike[str], **options: Any) -> Path:
