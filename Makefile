@@ -1,7 +1,7 @@
 # make demo       environment, then out/demo.bvh, out/demo.mp4 and out/demo.gif from one sentence
 # make test       the same environment, then lint, types and tests
 # make test-slow  the tests that take minutes each
-# make player     the page that plays motions in a browser, from player/ (needs Node.js with npm)
+# make player     what runs in a browser, the player and the page of the server, from player/ (needs Node.js with npm)
 # make parity     our numbers beside the reference numbers in GOLDEN
 # make wheel      dist/*.whl, the built-in model inside
 # make clean      removes what the above made, but not the environment
@@ -41,14 +41,18 @@ test-slow: $(READY)
 parity: $(READY)
 	$(BIN)/python -m tests.parity $(GOLDEN)
 
-player: hftrainer/rendering/player.js
+player: hftrainer/rendering/player.js hftrainer/serving/page/index.html
 
-hftrainer/rendering/player.js: player/package-lock.json player/build.mjs $(wildcard player/src/*)
+hftrainer/rendering/player.js: player/package-lock.json player/build.mjs $(wildcard player/src/*.* player/src/site/*.*)
 	@command -v npm > /dev/null || { echo "make player needs Node.js with npm; install it and run make player again."; exit 1; }
 	cd player && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
+
+# the same command writes it, after the player
+hftrainer/serving/page/index.html: hftrainer/rendering/player.js
+	@test $@ -nt $< || (cd player && node build.mjs)
 
 wheel: $(READY) player
 	$(BIN)/uv build --wheel --python $(BIN)/python --out-dir dist
 
 clean:
-	rm -rf out dist player/node_modules hftrainer/rendering/player.js .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf out dist player/node_modules hftrainer/rendering/player.js hftrainer/serving/page .pytest_cache .mypy_cache .ruff_cache .hypothesis
