@@ -120,6 +120,43 @@ def area(a: Any, b: Any, c: Any) -> Any:
     return 2 * xp.arctan2(xp.where(known, sine, 0.0), xp.where(known, cosine, 1.0))
 
 
+def slowed(angles: Any, most: float) -> Any:
+    """Angles ``(..., T)`` that change by at most so much from one to the next; those that do so already stay.
+
+    Args:
+        angles: radians; full turns do not count, so each is taken to be next to the one before.
+        most: radians, above 0. A jump becomes a ramp that is half done where the jump was.
+
+    Returns:
+        ``(..., T)`` radians, which run on through full turns.
+
+    Source:
+        The middle between the least function of that slope above the angles and the greatest below them (McShane,
+        "Extension of range of functions", Bull. Amer. Math. Soc. 1934).
+
+    >>> slowed(np.array([0.0, 0.0, 2.0, 2.0]), 1.0).tolist()
+    [0.0, 0.5, 1.5, 2.0]
+    """
+    xp = namespace(angles)
+    change = angles[..., 1:] - angles[..., :-1]
+    change = change - 2 * np.pi * xp.round(change / (2 * np.pi))
+    run = xp.concatenate((angles[..., :1], angles[..., :1] + xp.cumsum(change, -1)), -1)
+    time = constant(most * np.arange(run.shape[-1]), run.reshape(-1, run.shape[-1])[0])
+
+    def above(values: Any) -> Any:
+        later = xp.flip(_highest(xp.flip(values - time, (-1,))), (-1,)) + time
+        return xp.maximum(_highest(values + time) - time, later)
+
+    return (above(run) - above(-run)) / 2
+
+
+def _highest(values: Any) -> Any:
+    """The highest up to each, along the last axis."""
+    if namespace(values) is np:
+        return np.maximum.accumulate(values, axis=-1)
+    return values.cummax(-1).values
+
+
 # ---------------------------------------------------------------------------------------------- the best rotation
 
 

@@ -15,7 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from hftrainer.motion.lanes import area, best_rotation, constant, cross, dot, namespace, swing, times, turn_back, unit
+from hftrainer.motion.lanes import (
+    area,
+    best_rotation,
+    constant,
+    cross,
+    dot,
+    namespace,
+    slowed,
+    swing,
+    times,
+    turn_back,
+    unit,
+)
 from hftrainer.motion.skeleton import SMPL22
 
 _SHORT = 1e-6  # metres; a shorter bone has no direction
@@ -44,6 +56,9 @@ _BENT = 0.2  # sine of the bend beyond that of the rest pose from which on an el
 _PLAIN = {"hinge": 3e-3, "other": 1.0}  # how much no twist counts, at joints with a hinge below them and at others
 _WINDOW = 4.0  # frames; standard deviation of the weights in time
 _KEPT = 0.1  # how much the mean of the clip counts beside the frames around
+_AGREED = 0.3  # frames around that say more different things than this tell nothing: their sum by the sum of lengths
+#: Radians that a bone turns about itself from frame to frame at most, beside being carried along.
+FASTEST_TWIST = np.deg2rad(20)
 
 _CHILDREN = tuple(
     tuple(j for j, parent in enumerate(SMPL22.parents) if parent == joint) for joint in range(len(SMPL22.parents))
@@ -114,10 +129,10 @@ def joints_to_rotations(joints: Any, rest: Any, *, twist: str = "hinges", parent
         rest: ``(22, 3)`` offsets of the rest pose from each joint's parent, facing +Z, for example
             ``t_pose(joints)``.
         twist: ``"hinges"`` reads the twist of shoulders and hips from elbows, knees and feet, shares that of the trunk
-            among the spine's joints, and carries all of it steadily over time, also where a bone passes the opposite
-            of its rest direction; a bone that circles it at 0.3 to 0.54 radians may still turn all at once there.
-            ``"none"`` twists nothing and takes each frame by itself: the published way
-            (``position_ik``).
+            among the spine's joints, and carries all of it steadily over time, also where a bone passes or circles
+            the opposite of its rest direction: from frame to frame a joint turns by no more than its bone does, and
+            about the bone by ``FASTEST_TWIST``. ``"none"`` twists nothing and takes each frame by itself: the
+            published way (``position_ik``).
         parent_weight: above 0, the direction back to the parent counts so much beside those to the children (the
             published ``parent_frame``, weight 0.25); ``twist`` must then be ``"none"``.
 
@@ -266,21 +281,47 @@ def _steady(real: Any, imaginary: Any, aim: Any, bone: Any) -> tuple[Any, Any]:
     """Cosine and sine of the twist that suits the frames around, in the axes of a bone that does not spin.
 
     The shortest way from the rest direction spins about the bone as the bone moves, quickly so near the opposite
-    direction. Twist is averaged over time without that spin, and gets it back afterwards.
+    direction. Twist is averaged over time without that spin, and gets it back afterwards. Where the frames around
+    contradict each other the twist before them stays; where they change their mind it follows at a limited speed.
     """
     xp = namespace(real)
     steps = area(aim, bone[..., :-1], bone[..., 1:]) if bone.shape[-1] > 1 else 0 * real[..., :0]
     spin = xp.concatenate((0 * real[..., :1], xp.cumsum(steps, -1)), -1)
     c, s = xp.cos(spin), xp.sin(spin)
-    free = xp.stack((real * c + imaginary * s, imaginary * c - real * s))
-    total = free * 1.0
-    for k in range(1, min(int(3 * _WINDOW), free.shape[-1] - 1) + 1):
+    told = xp.stack((real * c + imaginary * s, imaginary * c - real * s))
+    total = _around(told)
+    size, known = _length(total)
+    free = xp.where(known, total / size, constant([1.0, 0.0], total))
+    quick = ((free[..., 1:] * free[..., :-1]).sum(0) < np.cos(FASTEST_TWIST)).any(-1)
+    if bool(quick.any()):
+        agreed = size > _AGREED * _around(_length(told)[0][None])[0]
+        angle = slowed(_held(xp.arctan2(free[1], free[0]), agreed), FASTEST_TWIST)
+        free = xp.where(quick[..., None], xp.stack((xp.cos(angle), xp.sin(angle))), free)
+    return free[0] * c - free[1] * s, free[0] * s + free[1] * c
+
+
+def _around(values: Any) -> Any:
+    """Sums ``(n, ..., T)`` over the frames around each, weighted by how near they are, and something of the mean."""
+    total = values * 1.0
+    for k in range(1, min(int(3 * _WINDOW), values.shape[-1] - 1) + 1):
         weight = float(np.exp(-0.5 * (k / _WINDOW) ** 2))
-        total[..., k:] += weight * free[..., :-k]
-        total[..., :-k] += weight * free[..., k:]
-    total = total + _KEPT * _WINDOW * free.mean(-1)[..., None]
-    real, imaginary = total[0] * c - total[1] * s, total[0] * s + total[1] * c
-    square = real * real + imaginary * imaginary
+        total[..., k:] += weight * values[..., :-k]
+        total[..., :-k] += weight * values[..., k:]
+    return total + _KEPT * _WINDOW * values.mean(-1)[..., None]
+
+
+def _length(pair: Any) -> tuple[Any, Any]:
+    """Lengths ``(...)`` of ``(2, ...)``, 1 for those that have none, and which have one."""
+    xp = namespace(pair)
+    square = (pair * pair).sum(0)
     known = square > 1e-16
-    size = xp.sqrt(xp.where(known, square, 1.0))
-    return xp.where(known, real / size, 1.0), xp.where(known, imaginary / size, 0.0)
+    return xp.sqrt(xp.where(known, square, 1.0)), known
+
+
+def _held(angle: Any, good: Any) -> Any:
+    """Angles ``(..., T)`` with those that are not good replaced by the last good one, or by the first that is good."""
+    flat = angle.reshape(-1, angle.shape[-1])
+    mask = np.asarray(good if namespace(good) is np else good.cpu()).reshape(flat.shape)
+    last = np.maximum.accumulate(np.where(mask, np.arange(flat.shape[-1]), -1), axis=-1)
+    last = np.maximum(last, mask.argmax(-1)[:, None])
+    return flat[np.arange(len(flat))[:, None], last].reshape(angle.shape)
