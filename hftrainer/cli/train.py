@@ -38,16 +38,17 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
             raise RequestError(f"--set must look like optimizer.rate=1e-4; got {change!r}.")
     check_folder(Path(args.output))
     progress("loading torch")
+    from hftrainer.training.loop import tell
     from hftrainer.training.processes import is_first_process
     from hftrainer.training.recipe import run_recipe
     from hftrainer.training.sweep import run_sweep, table
 
-    started = time.monotonic()
+    started, say = time.monotonic(), (lambda line: None) if args.quiet else tell
     if args.sweep:
-        rows = run_sweep(args.recipe, args.output, args.sweep, args.changes, args.resume)
+        rows = run_sweep(args.recipe, args.output, args.sweep, args.changes, args.resume, say)
         seconds = round(time.monotonic() - started, 1)
         report = {"recipe": args.recipe, "folder": args.output, "runs": rows, "seconds": seconds}
         return Done(report, table(rows).splitlines() if is_first_process() else [])
-    artifact = run_recipe(args.recipe, args.output, args.changes, args.resume)
+    artifact = run_recipe(args.recipe, args.output, args.changes, args.resume, say)
     report = {"recipe": args.recipe, "artifact": str(artifact), "seconds": round(time.monotonic() - started, 1)}
     return Done(report, [str(artifact)] if is_first_process() else [])

@@ -94,6 +94,15 @@ class Schedule:
         return self.learning_rate * (self.final + (1 - self.final) * cosine)
 
 
+#: Gets a line about what is going on.
+Say = Callable[[str], None]
+
+
+def tell(line: str) -> None:
+    """A line on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
 class Task(Protocol):
     """What the loop needs to know of a model and its data."""
 
@@ -141,7 +150,7 @@ def fit(
     schedule: Schedule,
     out: Path,
     resume: bool = False,
-    say: Callable[[str], None] | None = None,
+    say: Say = tell,
     *,
     group: Processes | None = None,
     frozen: Sequence[str] = (),
@@ -162,7 +171,6 @@ def fit(
         RuntimeError: the loss is not finite any more.
         ValueError: a batch has fewer rows than there are parts.
     """
-    say = say or (lambda line: print(line, file=sys.stderr, flush=True))
     out.mkdir(parents=True, exist_ok=True)
     last, log = out / "last.pt", out / "log.jsonl"
     if last.exists() != resume:

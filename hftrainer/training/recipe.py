@@ -19,8 +19,9 @@ from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import read_config, write_json
 from hftrainer.motion.files.atomic import written_whole
+from hftrainer.training.evaluator import train_evaluator
 from hftrainer.training.length import train_length
-from hftrainer.training.loop import Schedule
+from hftrainer.training.loop import Say, Schedule, tell
 from hftrainer.training.mdm import train_mdm
 from hftrainer.training.mogents import train_transformers
 from hftrainer.training.motiongpt import train_language, train_tokenizer
@@ -45,6 +46,7 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[Run], None]]] = {
     "mogents-mask": (_TRANSFORMERS, train_transformers),
     "mogents-residual": ((*_TRANSFORMERS, "mask"), train_transformers),
     "length": (("text_tower", "model"), train_length),
+    "evaluator": (("architecture", "words"), train_evaluator),
 }
 
 
@@ -86,7 +88,9 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
     return recipe
 
 
-def run_recipe(path: str | Path, out: str | Path, overrides: Sequence[str] = (), resume: bool = False) -> Path:
+def run_recipe(
+    path: str | Path, out: str | Path, overrides: Sequence[str] = (), resume: bool = False, say: Say = tell
+) -> Path:
     """Train by a recipe and return the folder of the artifact.
 
     Args:
@@ -94,6 +98,7 @@ def run_recipe(path: str | Path, out: str | Path, overrides: Sequence[str] = (),
         out: run folder.
         overrides: see ``read_recipe``.
         resume: go on where the run folder stopped; the recipe must be the one that it started with.
+        say: gets the lines of progress; they go to standard error by default.
 
     Raises:
         ArtifactError: anything wrong with the recipe, the dataset, an earlier stage, or the run folder.
@@ -112,7 +117,7 @@ def run_recipe(path: str | Path, out: str | Path, overrides: Sequence[str] = (),
         with written_whole(stored) as beside:
             write_json(beside, record)
     torch.manual_seed(schedule.seed)
-    KINDS[recipe["kind"]][1](Run(recipe, record, dataset, schedule, out, resume, group))
+    KINDS[recipe["kind"]][1](Run(recipe, record, dataset, schedule, out, resume, group, say))
     return out / "artifact"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import nn
 
 from hftrainer.data.humanml3d import Clip, HumanML3D
 from hftrainer.errors import ArtifactError
-from hftrainer.training.loop import Schedule, Task, fit
+from hftrainer.training.loop import Say, Schedule, Task, fit, tell
 from hftrainer.training.processes import Processes, freeze, is_first_process
 
 
@@ -29,6 +28,7 @@ class Run:
         out: run folder.
         resume: go on from its checkpoint.
         group: who trains.
+        say: gets a line about what is going on.
         skipped: clips that could not be used, and why; filled by ``clips``.
     """
 
@@ -39,6 +39,7 @@ class Run:
     out: Path
     resume: bool
     group: Processes
+    say: Say = tell
     skipped: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -61,7 +62,7 @@ class Run:
         names = [name for split in splits for name in self.dataset.ids(split)]
         clips, reasons = self.dataset.sound(names, self.recipe.get("bad_clips", "refuse"))
         for name in sorted(reasons.keys() - self.skipped.keys()) if is_first_process() else ():
-            print(f"skipped {name}: {reasons[name]}", file=sys.stderr, flush=True)
+            self.say(f"skipped {name}: {reasons[name]}")
         self.skipped |= reasons
         return clips
 
@@ -76,7 +77,7 @@ class Run:
             freeze(network, parts)
         except ValueError as error:
             raise ArtifactError(str(error)) from error
-        fit(task, self.schedule, self.out, self.resume, group=self.group, frozen=parts)
+        fit(task, self.schedule, self.out, self.resume, self.say, group=self.group, frozen=parts)
 
     def stage(self) -> dict[str, Any]:
         """What an artifact says of a finished stage."""

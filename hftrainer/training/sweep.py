@@ -12,6 +12,7 @@ from typing import Any
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import write_json
 from hftrainer.motion.files.atomic import written_whole
+from hftrainer.training.loop import Say, tell
 from hftrainer.training.processes import is_first_process
 from hftrainer.training.recipe import run_recipe
 
@@ -41,7 +42,12 @@ def read_sweep(text: str) -> tuple[str, list[str]]:
 
 
 def run_sweep(
-    path: str | Path, out: str | Path, sweep: str, overrides: Sequence[str] = (), resume: bool = False
+    path: str | Path,
+    out: str | Path,
+    sweep: str,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    say: Say = tell,
 ) -> list[dict[str, Any]]:
     """Run a recipe once for each value of a setting, each into a folder of its own.
 
@@ -51,6 +57,7 @@ def run_sweep(
         sweep: ``"network.down=0,1,2,3"``.
         overrides: see ``read_recipe``; the same for all runs.
         resume: leave finished runs as they are, go on with the one that was stopped, begin the others.
+        say: gets the lines of progress; they go to standard error by default.
 
     Returns:
         A row for each value: the setting, and the last line of the run's log.
@@ -64,7 +71,7 @@ def run_sweep(
         folder = out / folder_name(key, value)
         if not (resume and (folder / "artifact").is_dir()):
             begun = (folder / "last.pt").exists()
-            run_recipe(path, folder, [*overrides, f"{key}={value}"], resume and begun)
+            run_recipe(path, folder, [*overrides, f"{key}={value}"], resume and begun, say)
         last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
         rows.append({key: json.loads(value) if _is_json(value) else value, **last, "folder": folder.name})
         if is_first_process():  # after every run, so that a stopped sweep has its table
