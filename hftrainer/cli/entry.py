@@ -26,6 +26,7 @@ VERBS = {
     "convert": ("convert", "motion files from one format or representation to another"),
     "render": ("render", "motion file to .mp4, .gif, one .png sheet or an .html player"),
     "view": ("view", "motion file(s) in a browser: one offline page that plays them"),
+    "serve": ("serve", "the page and the HTTP API, for a browser and for programs"),
     "data build": ("data_build", "recordings to a dataset folder in the HumanML3D layout"),
     "data verify": ("data_verify", "name every clip of a dataset that is not sound"),
     "data stats": ("data_stats", "what a dataset folder holds"),
@@ -39,6 +40,7 @@ VERBS = {
     "tokens": ("tokens", "the vocabulary of a model as one offline page"),
     "bench": ("bench", "how fast, and how well"),
     "info": ("info", "what a model folder, a dataset folder or a motion file is"),
+    "doctor": ("doctor", "what this machine lacks, and the line that mends it"),
 }
 
 HELP = """usage: hftrainer VERB [arguments]      hftrainer VERB --help

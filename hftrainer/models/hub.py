@@ -47,6 +47,13 @@ def said(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
+def cache_folder() -> Path:
+    """Where repositories are kept on this computer."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
 def fetch(repository: str, *, revision: str | None = None, local_files_only: bool = False) -> Path:
     """The folder of a repository in the cache on this computer; what is not there is fetched, what came is checked.
 

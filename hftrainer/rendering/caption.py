@@ -77,6 +77,15 @@ def _choose(letter: str) -> Path | None | bool:
     return next((path for path in _installed() if _writes(path, letter)), False)
 
 
+def writes(text: str) -> bool:
+    """Whether a font on this machine writes every letter of a text.
+
+    >>> writes("walks")
+    True
+    """
+    return all(_choose(letter) is not False for letter in text)
+
+
 def _runs(text: str, size: int) -> list[tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]]:
     """Text cut into stretches of one font."""
     runs: list[tuple[str, Path | None]] = []
