@@ -81,8 +81,8 @@ def check_packages() -> Iterator[Check]:
         yield Check(name, "ok" if have else "missing", have or "not installed", "everything",
                     "" if have else "pip install --force-reinstall hftrainer")  # fmt: skip
     for extra, (names, use) in EXTRAS.items():
-        have = [f"{name} {installed(name)}" for name in names if installed(name)]
-        found, whole = ", ".join(have), len(have) == len(names)
+        there = [f"{name} {installed(name)}" for name in names if installed(name)]
+        found, whole = ", ".join(there), len(there) == len(names)
         if extra == "fbx" and not whole and (blender := shutil.which("blender")):
             found, whole = blender, True
         yield Check(f"extra {extra}", "ok" if whole else "optional", found or "not installed", use,
