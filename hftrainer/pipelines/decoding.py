@@ -11,7 +11,7 @@ is), and its scores are computed again from the one prompt alone; any two batche
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +87,7 @@ def speak(
     *,
     text: bool = False,
     rows: int = ROWS,
+    watch: Callable[[int, int], None] | None = None,
 ) -> list[Spoken]:
     """Answers of requests, in their order.
 
@@ -98,6 +99,7 @@ def speak(
         draws: how tokens are chosen.
         text: whether words are among the choices (``LanguageModel.logits``).
         rows: answers decoded together at most. It changes the speed and never the answers.
+        watch: told before every token how many a batch has spoken and how many it may; what it raises ends the work.
 
     Returns:
         One answer a request. The same request gives the same answer alone and among others.
@@ -121,7 +123,7 @@ def speak(
     answers: dict[int, Spoken] = {}
     with torch.no_grad():
         for batch in _batches(order, requests, rows):
-            loop = _Loop(network, [requests[i] for i in batch], choices, stop, draws, text)
+            loop = _Loop(network, [requests[i] for i in batch], choices, stop, draws, text, watch)
             answers.update(zip(batch, loop.run(), strict=True))
     return [answers[i] for i in range(len(requests))]
 
@@ -151,8 +153,10 @@ class _Loop:
         stop: int,
         draws: Draws,
         text: bool,
+        watch: Callable[[int, int], None] | None,
     ) -> None:
         self.network, self.requests, self.draws, self.text = network, requests, draws, text
+        self.watch = watch
         self.device = next(network.parameters()).device
         self.choices = choices.to(self.device)
         self.ids: list[int] = choices.tolist()
@@ -176,6 +180,8 @@ class _Loop:
         token = self._tokens([(0, *r.prefix) for r in requests])
         place = 0
         while live:
+            if self.watch is not None:
+                self.watch(place, max(requests[i].most for i in live))
             if len(live) <= 0.9 * len(present):
                 keep = [at for at, i in enumerate(present) if i in set(live)]
                 rows = torch.tensor(keep + [len(present) + at for at in keep] * self.guided, device=self.device)

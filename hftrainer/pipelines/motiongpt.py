@@ -7,7 +7,7 @@ one with the released weights says what it likes, as in the released code, and i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,26 @@ class MotionGPTPipeline:
     settings = {
         "generate": ("guidance", "temperature", "prompt_mode"),
         "caption": (),
-        "predict": (),
-        "inbetween": (),
+        "predict": ("candidates",),
+        "inbetween": ("candidates",),
     }
+
+    _say: Callable[[str], None] | None = None
 
     def __init__(self, bundle: MotionGPTBundle) -> None:
         self.bundle = bundle
         self.speech = Speech(bundle)
         self.filler = GapFiller(self.speech)
+
+    @property
+    def say(self) -> Callable[[str], None] | None:
+        """Gets a line of progress before every token, if set."""
+        return self._say
+
+    @say.setter
+    def say(self, say: Callable[[str], None] | None) -> None:
+        self._say = say
+        self.speech.watch = say and (lambda at, most: say(f"speaking, token {at + 1} of {most}"))
 
     @classmethod
     def from_pretrained(
@@ -112,7 +124,7 @@ class MotionGPTPipeline:
         prompts: Sequence[str | None],
         frames: Sequence[int] | None = None,
         *,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         samples: int = 1,
         guidance: float | None = None,
         temperature: float | None = None,
@@ -127,7 +139,7 @@ class MotionGPTPipeline:
             prompts: English sentences; ``None`` in place of one asks for any motion.
             frames: frames of each at 20 fps within ``frame_range``; ``None`` lets the model decide.
             seed: sample ``s`` of any prompt has the generator ``seed + s``, so a prompt gives the same motion alone or
-                among others.
+                among others; or one seed a prompt.
             samples: motions per prompt.
             guidance, temperature, top_p, top_k: see ``Sampling``; ``None`` is the artifact's own choice.
             greedy: always the likeliest token, nothing is drawn.
@@ -153,7 +165,7 @@ class MotionGPTPipeline:
         prompts: Sequence[str | None],
         frames: Sequence[int] | None = None,
         *,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         samples: int = 1,
         greedy: bool = False,
         prompt_mode: str | None = None,
@@ -175,12 +187,13 @@ class MotionGPTPipeline:
             raise ValueError(f"samples must be at least 1; got {samples}.")
         chosen = self._sampling(**sampling)
         compare = not greedy and chosen.guidance != 1.0
+        seeds = each(seed if isinstance(seed, Sequence) else [seed] * len(prompts), len(prompts), "seed")
         requests = []
-        for prompt, most in zip(prompts, wanted, strict=True):
+        for prompt, most, base in zip(prompts, wanted, seeds, strict=True):
             asked = self.speech.ids(self.speech.sentence(mode, prompt, most))
             blank = self.speech.ids(self.speech.sentences["random"]) if compare else None
             for sample in range(samples):
-                requests.append(self.speech.motion_request(asked, most, seed + sample, blank, chosen.shortest))
+                requests.append(self.speech.motion_request(asked, most, base + sample, blank, chosen.shortest))
         spoken = self.speech.say(requests, "motion", draws_of(chosen, greedy))
         motions: list[Motion | GenerationError] = []
         for at, said in enumerate(spoken):
@@ -193,8 +206,9 @@ class MotionGPTPipeline:
                 continue
             motion = self.bundle.detokenize(answer.codes)[:most]
             about = {
-                "task": "text-to-motion", **self.speech.origin(seed + sample), **asdict(chosen), "prompt_mode": mode,
-                "tokens": answer.codes, **({} if self.speech.own else {"said": answer.text}), **note,
+                "task": "text-to-motion", **self.speech.origin(seeds[prompt_at] + sample), **asdict(chosen),
+                "prompt_mode": mode, "tokens": answer.codes, **({} if self.speech.own else {"said": answer.text}),
+                **note,
             }  # fmt: skip
             motions.append(motion.replace(about=about, name=note["prompt"] or "motion"))
         return motions
@@ -287,6 +301,7 @@ class MotionGPTPipeline:
         seed: int = 0,
         temperature: float | None = None,
         top_p: float | None = None,
+        candidates: int | None = None,
         greedy: bool = False,
     ) -> Motion:
         """How a motion goes on.
@@ -300,7 +315,9 @@ class MotionGPTPipeline:
             caption: what the motion is said to be.
             instruction: another way to ask, with ``<Motion_Placeholder_s1>`` for what is kept.
             seed: of the draws.
-            temperature, top_p, greedy: see ``__call__``.
+            temperature, candidates: ``None`` is the artifact's own choice, ``gap_temperature`` and ``gap_candidates``
+                of ``Sampling``. Several candidates are drawn together, and the one most like the others is the result.
+            top_p, greedy: see ``__call__``; greedy has one candidate.
 
         Returns:
             The kept frames, the same bits, and what follows them. Nothing of the frames that were not kept is read.
@@ -318,7 +335,7 @@ class MotionGPTPipeline:
         if caption is not None:
             self.check([caption])
         gap = rest_of(clip, keep, keep_seconds, frames, caption, instruction)
-        sampling = self._sampling(temperature=temperature, top_p=top_p)
+        sampling = self._gap_sampling(temperature, top_p, candidates)
         return self.filler.fill([gap], [clip], seed=seed, sampling=sampling, greedy=greedy)[0]
 
     def infer_prediction(
@@ -330,6 +347,7 @@ class MotionGPTPipeline:
         lengths: Sequence[int] | None = None,
         captions: Sequence[str | None] | None = None,
         seed: int = 0,
+        candidates: int | None = None,
         greedy: bool = False,
     ) -> list[np.ndarray]:
         """How motions go on, as plain arrays; see ``predict``. Several are decoded together.
@@ -342,7 +360,8 @@ class MotionGPTPipeline:
         if given := [caption for caption in said if caption is not None]:
             self.check(given)
         gaps = [rest_of(c, keep, keep_seconds, n, s) for c, n, s in zip(clips, frames, said, strict=True)]
-        made = self.filler.fill(gaps, clips, seed=seed, sampling=self.bundle.sampling, greedy=greedy)
+        sampling = self._gap_sampling(candidates=candidates)
+        made = self.filler.fill(gaps, clips, seed=seed, sampling=sampling, greedy=greedy)
         return [motion.data.copy() for motion in made]
 
     def inbetween(
@@ -358,6 +377,7 @@ class MotionGPTPipeline:
         seed: int = 0,
         temperature: float | None = None,
         top_p: float | None = None,
+        candidates: int | None = None,
         greedy: bool = False,
     ) -> Motion:
         """What happens between two ends: of one motion, or of two with a gap between them.
@@ -372,7 +392,7 @@ class MotionGPTPipeline:
                 the kept end stays where it was.
             instruction: another way to ask, with ``<Motion_Placeholder_Masked>`` for what is kept.
             seed: of the draws.
-            temperature, top_p, greedy: see ``__call__``.
+            temperature, top_p, candidates, greedy: see ``predict``.
 
         Returns:
             The kept frames, the same bits, with made ones between them. Of the hidden frames only their sum is read:
@@ -399,7 +419,7 @@ class MotionGPTPipeline:
             if made < 1:
                 raise ValueError(f"gap must be at least {1 / clip.fps:g} s; got {gap:g}.")
             hole = Gap(clip.data, made, self.features(second).data, place, None, instruction)
-        sampling = self._sampling(temperature=temperature, top_p=top_p)
+        sampling = self._gap_sampling(temperature, top_p, candidates)
         return self.filler.fill([hole], [clip], seed=seed, sampling=sampling, greedy=greedy)[0]
 
     def infer_inbetween(
@@ -409,6 +429,7 @@ class MotionGPTPipeline:
         keep: tuple[float, float] = (0.25, 0.25),
         keep_seconds: tuple[float, float] | None = None,
         seed: int = 0,
+        candidates: int | None = None,
         greedy: bool = False,
     ) -> list[np.ndarray]:
         """What happens between the ends of motions, as plain arrays; see ``inbetween``.
@@ -418,7 +439,8 @@ class MotionGPTPipeline:
         """
         clips = [self.features(m) for m in motions]
         gaps = [hole_of(c, keep, keep_seconds) for c in clips]
-        made = self.filler.fill(gaps, clips, seed=seed, sampling=self.bundle.sampling, greedy=greedy)
+        sampling = self._gap_sampling(candidates=candidates)
+        made = self.filler.fill(gaps, clips, seed=seed, sampling=sampling, greedy=greedy)
         return [motion.data.copy() for motion in made]
 
     def features(self, motion: Motion | np.ndarray) -> Motion:
@@ -471,6 +493,13 @@ class MotionGPTPipeline:
     def _sampling(self, **asked: Any) -> Sampling:
         """The artifact's sampling, changed by what a request says."""
         return replace(self.bundle.sampling, **{k: v for k, v in asked.items() if v is not None})
+
+    def _gap_sampling(
+        self, temperature: float | None = None, top_p: float | None = None, candidates: int | None = None
+    ) -> Sampling:
+        """The artifact's sampling of predictions and in-betweens, changed by what a request says."""
+        own = self.bundle.sampling.gap_temperature if temperature is None else temperature
+        return self._sampling(temperature=own, top_p=top_p, gap_candidates=candidates)
 
     def _lengths(self, count: int, frames: Sequence[int] | None) -> list[int | None]:
         """Frames of each motion, or ``None``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,10 +57,14 @@ class Speech:
 
     Args:
         bundle: networks and words.
+
+    Attributes:
+        watch: told before every token, if set; see ``decoding.speak``.
     """
 
     def __init__(self, bundle: MotionGPTBundle) -> None:
         self.bundle = bundle
+        self.watch: Callable[[int, int], None] | None = None
 
     @property
     def own(self) -> bool:
@@ -138,7 +142,7 @@ class Speech:
         else:
             stop, words = self.bundle.end, False
             choices = torch.tensor([*range(first, first + codes), stop])
-        return speak(self.bundle.language_model, requests, choices, stop, draws, text=words)
+        return speak(self.bundle.language_model, requests, choices, stop, draws, text=words, watch=self.watch)
 
     def answer(self, spoken: Spoken, what: str) -> Answer:
         """The codes of an answer, and the words around them.
