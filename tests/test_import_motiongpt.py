@@ -118,6 +118,7 @@ def test_the_artifact_and_the_cards_own_layout_are_the_same_model(artifact, card
     one, other = MotionGPTBundle.from_pretrained(artifact), MotionGPTBundle.from_pretrained(card)
     assert len({one.hash, other.hash, "unsaved"}) == 3
     assert (one.prompts, one.frame_range, one.sampling.top_k) == ("official", (40, 196), 50)
+    assert one.sampling.gap_candidates == 1 and one.sampling.gap_temperature == 1
     for name in ("motion_tokenizer", "language_model"):
         ours, theirs = (getattr(b, name).state_dict() for b in (one, other))
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)

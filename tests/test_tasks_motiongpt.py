@@ -11,8 +11,9 @@ from hftrainer.errors import GenerationError
 from hftrainer.motion import Motion
 from hftrainer.motion.files import load, save
 from hftrainer.motion.representation.hml263 import hml263_to_joints, joints_to_hml263, recover_root
-from hftrainer.pipelines import speech
+from hftrainer.pipelines import gaps, speech
 from hftrainer.pipelines.decoding import Spoken
+from hftrainer.pipelines.gaps import medoid
 from hftrainer.pipelines.instructions import follow, read_lines
 from hftrainer.pipelines.joining import Place, complete, place_of
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
@@ -246,6 +247,54 @@ def test_an_own_instruction_holds_what_is_kept(pipe, clip, monkeypatch):
     assert texts[0].endswith(" 60")
     with pytest.raises(ValueError, match="must be given caption"):
         pipe.predict(clip, instruction="<Caption_Placeholder>")
+
+
+# ---------------------------------------------------------------------------------------------- candidates
+
+
+def test_the_candidate_that_is_most_like_the_others(pipe, clip):
+    """Candidate ``c`` of ``n`` is what a single one with the seed ``seed * n + c`` would be."""
+    for make in (pipe.predict, pipe.inbetween):
+        alone = [make(clip, seed=6 + c, candidates=1) for c in range(3)]
+        assert len({motion.data.tobytes() for motion in alone}) == 3
+        bodies = [hml263_to_joints(motion.data) for motion in alone]
+        apart = [sum(np.linalg.norm((a - b).reshape(60, -1), axis=1).mean() for b in bodies) for a in bodies]
+        chosen = make(clip, seed=2, candidates=3)
+        assert np.array_equal(chosen.data, alone[int(np.argmin(apart))].data)
+        assert (chosen.about["gap_candidates"], chosen.about["seed"]) == (3, 2)
+        assert chosen.about["tokens"] == alone[int(np.argmin(apart))].about["tokens"]
+    assert pipe.predict(clip, greedy=True).about["gap_candidates"] == 1
+    assert pipe.predict(clip, seed=2**63 - 1).about["seed"] == 2**63 - 1
+    with pytest.raises(ValueError, match="gap_candidates must be at least 1; got 0"):
+        pipe.predict(clip, candidates=0)
+
+
+def test_candidates_and_temperature_are_the_artifacts_own(pipe, clip):
+    assert pipe.predict(clip).about["temperature"] == pipe.bundle.sampling.gap_temperature
+    assert pipe.predict(clip, temperature=0.4).about["temperature"] == 0.4
+    assert np.array_equal(pipe.predict(clip).data, pipe.predict(clip, candidates=8, temperature=1.0).data)
+    assert np.array_equal(
+        pipe.infer_inbetween([clip], candidates=2)[0], pipe.infer_inbetween([clip, clip[:40]], candidates=2)[0]
+    )
+
+
+def test_the_medoid_of_motions_of_several_lengths():
+    bodies = [np.full((frames, 2, 3), place) for frames, place in ((9, 0.0), (4, 5.0), (6, 1.0))]
+    assert medoid(bodies) == 2 and medoid(bodies[:1]) == 0
+
+
+def test_what_is_kept_is_what_was_said(pipe, released, clip, monkeypatch):
+    """A model of ours goes on with what is kept as if it had said it; a released one is only shown it."""
+    said = []
+    speak = gaps.speak
+    monkeypatch.setattr(gaps, "speak", lambda net, asked, *rest: said.append(asked) or speak(net, asked, *rest))
+    for one in (pipe, released):
+        one.predict(clip, keep=0.4, candidates=2)
+    codes = pipe.bundle.tokenize(clip[:24])
+    first = pipe.bundle.language_model.config.first_motion
+    assert [len(requests) for requests in said] == [2, 2]
+    assert all(request.prefix == (pipe.bundle.start, *(first + code for code in codes)) for request in said[0])
+    assert all(request.prefix == (released.bundle.start,) for request in said[1])
 
 
 # ---------------------------------------------------------------------------------------------- in-between

@@ -15,6 +15,7 @@ import math
 from hftrainer.cli.convert import check_names
 from hftrainer.cli.generate import tell_unread, write
 from hftrainer.cli.motions import (
+    CANDIDATES,
     add_drawing_flags,
     add_model_flags,
     check_files,
@@ -23,7 +24,7 @@ from hftrainer.cli.motions import (
     settings_of,
 )
 from hftrainer.cli.outputs import DATA, PICTURES, plan
-from hftrainer.cli.parser import Done, Parser, RequestError, above_zero
+from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, whole
 from hftrainer.cli.progress import Progress
 
 
@@ -39,6 +40,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--caption", metavar="SENTENCE", help="of a model that denoises: what the motion shall be")
     add_model_flags(parser)
     add_drawing_flags(parser)
+    parser.flag("--candidates", type=whole(1), help=f"{CANDIDATES} (default 8)")
     parser.flag("-o", "--output", action="append", metavar="FILE",
                 help=f"may be repeated; {', '.join(DATA + PICTURES)}")  # fmt: skip
 
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     check_names(args.named)
     (outputs,) = plan(args.output or [], 1, DATA + PICTURES)
     pipe = open_model(args, progress, "inbetween")
-    settings = settings_of(args, pipe, "inbetween", ("caption",))
+    settings = settings_of(args, pipe, "inbetween", ("caption", "candidates"))
     from hftrainer.pipelines.joining import Place
 
     motions = [read_motion(pipe, file, args) for file in files]

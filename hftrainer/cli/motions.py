@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: Settings of some models, by the names that their pipelines know; ``None`` is a setting that was not said.
 SETTINGS = ("guidance", "temperature", "prompt_mode", "steps", "sampler")
 
+#: What the number of candidates is, for help.
+CANDIDATES = "of a model of tokens: so many are drawn, and the one most like the others is kept"
+
 
 def add_model_flags(parser: Parser) -> None:
     """``--model``, ``--device``, ``--seed``, and what the numbers of the input are."""

@@ -13,6 +13,7 @@ import argparse
 from hftrainer.cli.convert import check_names
 from hftrainer.cli.generate import tell_unread, write
 from hftrainer.cli.motions import (
+    CANDIDATES,
     add_drawing_flags,
     add_model_flags,
     check_files,
@@ -35,6 +36,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--caption", metavar="SENTENCE", help="what the motion is said to be")
     add_model_flags(parser)
     add_drawing_flags(parser)
+    parser.flag("--candidates", type=whole(1), help=f"{CANDIDATES} (default 8)")
     parser.flag("-o", "--output", action="append", metavar="FILE",
                 help=f"may be repeated; {', '.join(DATA + PICTURES)}")  # fmt: skip
 
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     check_names(args.named)
     (outputs,) = plan(args.output or [], 1, DATA + PICTURES)
     pipe = open_model(args, progress, "predict")
-    settings = settings_of(args, pipe, "predict")
+    settings = settings_of(args, pipe, "predict", ("candidates",))
     motion = read_motion(pipe, file, args)
     frames = args.frames if args.seconds is None else round(args.seconds * motion.fps)
     progress("going on with the motion")

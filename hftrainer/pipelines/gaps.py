@@ -11,8 +11,8 @@ import torch
 from hftrainer.models.motion.motiongpt.bundle import Sampling
 from hftrainer.models.motion.motiongpt.prompts import fill, motion_string
 from hftrainer.motion.clip import Motion
-from hftrainer.pipelines.decoding import Request, speak
-from hftrainer.pipelines.joining import Place, complete, place_of
+from hftrainer.pipelines.decoding import Request, Spoken, speak
+from hftrainer.pipelines.joining import Place, complete, joints_in_world, place_of
 from hftrainer.pipelines.speech import Speech, draws_of
 
 
@@ -155,7 +155,8 @@ class GapFiller:
             template = template.replace(mark, shown)
         frames = None if gap.frames is None else len(gap.head) + gap.frames + len(() if gap.tail is None else gap.tail)
         prompt = fill(template, frames=frames, caption=gap.caption, rules=self.speech.rules)
-        prefix = known if gap.tail is not None else (bundle.start,)
+        # Read as what the model itself has said so far, what is kept holds it better than as a question alone.
+        prefix = known if self.speech.own or gap.tail is not None else (bundle.start,)
         return Request(self.speech.ids(prompt), prefix, made or 1, most, seed)
 
     def fill(
@@ -166,9 +167,9 @@ class GapFiller:
         Args:
             gaps: what is kept, and how much is to be made.
             clips: what the gaps were taken from; the results are named like them.
-            seed: of each gap's own generator.
-            sampling: how tokens are drawn; guidance does not count.
-            greedy: always the likeliest token.
+            seed: of each gap's own generators: candidate ``c`` of ``n`` has ``seed * n + c``.
+            sampling: how tokens are drawn, and how many candidates; guidance does not count.
+            greedy: always the likeliest token; one candidate, because all would be the same.
 
         Returns:
             One whole motion a gap; kept frames are the same bits.
@@ -176,31 +177,75 @@ class GapFiller:
         Raises:
             ValueError: more is to be made than the model can, or an instruction that cannot be filled in.
         """
-        bundle, per = self.bundle, self.bundle.frames_per_token
+        bundle, count = self.bundle, 1 if greedy else sampling.gap_candidates
         sampling = replace(sampling, guidance=1.0)
         spelled = [self._spelled(gap, at) for at, gap in enumerate(gaps)]
-        requests = [self._gap_request(gap, s, seed) for gap, s in zip(gaps, spelled, strict=True)]
+        asked = [self._gap_request(gap, s, seed * count % 2**62) for gap, s in zip(gaps, spelled, strict=True)]
+        requests = [replace(request, seed=request.seed + c) for request in asked for c in range(count)]
         first, codes = bundle.language_model.config.first_motion, bundle.motion_tokenizer.config.codes
         choices = torch.tensor([*range(first, first + codes), bundle.end])
         spoken = speak(bundle.language_model, requests, choices, bundle.end, draws_of(sampling, greedy))
         motions = []
-        for gap, clip, (head, _, tail), answer in zip(gaps, clips, spelled, spoken, strict=True):
-            middle = [token - first for token in answer.tokens]
-            frames = len(middle) * per if gap.frames is None else gap.frames
-            picture = bundle.detokenize([*head, *middle, *tail]).data
-            start, name = len(head) * per, clip.representation.name
-            end = start + frames
-            after = picture[end] if gap.tail is not None and end < len(picture) else None
-            data = complete(
-                gap.head, picture[start:end], gap.tail, before=picture[start - 1], after=after, place=gap.place,
-                representation=name,
-            )  # fmt: skip
+        for at, (gap, clip, parts) in enumerate(zip(gaps, clips, spelled, strict=True)):
+            answers = spoken[at * count : (at + 1) * count]
+            name, begin = clip.representation.name, len(gap.head)
+            made = [self._whole(gap, parts, answer, name) for answer in answers]
+            chosen = 0
+            if count > 1:
+                chosen = medoid([joints_in_world(data, name)[begin : len(data) - _behind(gap)] for data in made])
             about = {
                 "task": "prediction" if gap.tail is None else "in-between",
-                **self.speech.origin(seed), **asdict(sampling),
-                "tokens": middle, "kept": [len(gap.head), 0 if gap.tail is None else len(gap.tail)],
+                **self.speech.origin(seed), **asdict(sampling), "gap_candidates": count,
+                "tokens": [token - first for token in answers[chosen].tokens], "kept": [begin, _behind(gap)],
             }  # fmt: skip
             if gap.caption is not None:
                 about["prompt"] = gap.caption
-            motions.append(clip.replace(data=data, about=about))
+            motions.append(clip.replace(data=made[chosen], about=about))
         return motions
+
+    def _whole(
+        self, gap: Gap, spelled: tuple[list[int], int | None, list[int]], answer: Spoken, representation: str
+    ) -> np.ndarray:
+        """``(T, D)`` features of a whole motion: an answer between what is kept."""
+        head, _, tail = spelled
+        middle = [token - self.bundle.language_model.config.first_motion for token in answer.tokens]
+        start = len(head) * self.bundle.frames_per_token
+        end = start + (len(middle) * self.bundle.frames_per_token if gap.frames is None else gap.frames)
+        picture = self.bundle.detokenize([*head, *middle, *tail]).data
+        after = picture[end] if gap.tail is not None and end < len(picture) else None
+        return complete(
+            gap.head, picture[start:end], gap.tail, before=picture[start - 1], after=after, place=gap.place,
+            representation=representation,
+        )  # fmt: skip
+
+
+def _behind(gap: Gap) -> int:
+    """How many frames are kept behind a gap."""
+    return 0 if gap.tail is None else len(gap.tail)
+
+
+def medoid(bodies: Sequence[np.ndarray]) -> int:
+    """Which of several motions is nearest to all of them: the one to be expected, and still one that was made.
+
+    The mean over frames of the distance between poses in the world is compared, where lengths differ over the frames
+    that two have in common. Choosing so is decoding for the least expected error, not for the greatest likelihood.
+
+    Args:
+        bodies: ``(T, J, 3)`` joint positions of each.
+
+    Returns:
+        Its index; the first of several that are as near.
+
+    Source:
+        Kumar & Byrne 2004, "Minimum Bayes-risk decoding for statistical machine translation".
+
+    >>> medoid([np.full((4, 22, 3), place) for place in (0.0, 1.0, 9.0)])
+    1
+    """
+    apart = np.zeros(len(bodies))
+    for i, one in enumerate(bodies):
+        for k in range(i + 1, len(bodies)):
+            frames = min(len(one), len(bodies[k]))
+            step = np.linalg.norm((one[:frames] - bodies[k][:frames]).reshape(frames, -1), axis=1).mean()
+            apart[[i, k]] += step
+    return int(apart.argmin())

@@ -56,6 +56,15 @@ def place_of(features: np.ndarray, frame: int, representation: str = "hml263") -
     return Place(float(path[-1, 0]), float(path[-1, 2]), float(2 * half))
 
 
+def joints_in_world(features: np.ndarray, representation: str = "hml263") -> np.ndarray:
+    """``(T, D)`` features -> ``(T, J, 3)`` joint positions, in the unit of the representation.
+
+    >>> joints_in_world(np.zeros((5, 263))).shape
+    (5, 22, 3)
+    """
+    return _DECODE[representation](features)
+
+
 def complete(
     head: np.ndarray,
     made: np.ndarray,
