@@ -22,7 +22,7 @@ from hftrainer.motion.clip import Motion
 from hftrainer.serving import bodies
 from hftrainer.serving.doors import Doors, Hosts
 from hftrainer.serving.examples import Examples
-from hftrainer.serving.jobs import Job, Jobs
+from hftrainer.serving.jobs import MISTAKE, OVER, Job, Jobs
 from hftrainer.serving.limits import WAIT, Limits
 from hftrainer.serving.models import Models
 from hftrainer.serving.motions import (
@@ -199,7 +199,7 @@ def _refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def mistake(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(body("the server made a mistake with this request; its log says more."), 500)
+        return JSONResponse(body(MISTAKE), 500)
 
 
 def _about(app: FastAPI, server: Server) -> None:
@@ -366,7 +366,7 @@ async def _stream(server: Server, job: Job) -> AsyncIterator[str]:
             while True:
                 report = server.report(job)
                 yield f"data: {json.dumps(report, ensure_ascii=False)}\n\n"
-                if report["state"] in ("done", "failed", "cancelled"):
+                if report["state"] in OVER:
                     return
                 while not await waiter.changed(15):
                     yield ": still there\n\n"

@@ -27,6 +27,10 @@ GATHER = 0.02
 KEPT = 2000
 #: What a failing job may raise; anything else is a mistake of the program, and is logged.
 EXPECTED = (ValueError, RuntimeError, MemoryError, OSError)
+#: States in which nothing will change any more.
+OVER = ("done", "failed", "cancelled")
+#: What is said of a job that failed otherwise.
+MISTAKE = "the server made a mistake with this request; its log says more. Try another one."
 _SHARE = re.compile(r"(\d+) of (\d+)")
 
 
@@ -85,7 +89,7 @@ class Job:
     @property
     def over(self) -> bool:
         """Nothing will change any more."""
-        return self.state in ("done", "failed", "cancelled")
+        return self.state in OVER
 
     @property
     def key(self) -> tuple[Any, ...] | None:
@@ -109,7 +113,7 @@ class Job:
             return
         for name, value in values.items():
             setattr(self, name, value)
-        if self.over:
+        if values.get("state") in OVER:
             self.finished = time.monotonic()
         self.tell()
 
@@ -150,7 +154,7 @@ class Jobs:
         self._all: OrderedDict[str, Job] = OrderedDict()
         self._pool = ThreadPoolExecutor(limits.workers, "hftrainer-work")
         self._closed = False
-        self._pace = 1.0  # seconds that a waiting job takes, as measured
+        self._pass = 1.0  # seconds that a pass takes, as measured
 
     # ------------------------------------------------------------------------------------------ for requests
 
@@ -163,7 +167,7 @@ class Jobs:
         with self._lock:
             waiting = sum(1 for one in self._waiting if one.state == "queued")
             if waiting >= self.limits.queue:
-                seconds = min(600, max(1, math.ceil(self._pace * waiting / 2)))
+                seconds = min(600, max(1, math.ceil(self._pass)))
                 raise Refusal(
                     429, f"{waiting} requests are waiting already. Try again in {seconds} s.",
                     {"Retry-After": str(seconds)},
@@ -224,22 +228,23 @@ class Jobs:
     def _turn(self, model: str) -> None:
         """One pass of a model."""
         time.sleep(GATHER)
-        jobs: list[Job] = []
-        began = time.monotonic()
+        jobs, began = self._take(model), time.monotonic()
         try:
-            jobs = self._take(model)
             if jobs:
                 self._run(model, jobs)
         finally:
             with self._lock:
-                for job in jobs:
-                    job.change(state="failed", message="failed", error=(
-                        "the server made a mistake with this request; its log says more. Try another one."
-                    )) if job.state == "running" and job not in self._waiting else None  # fmt: skip
+                for job in self._unfinished(jobs):  # only a mistake of the program leaves any
+                    job.change(state="failed", message="failed", error=MISTAKE)
                 if jobs:
-                    self._pace += 0.2 * ((time.monotonic() - began) / len(jobs) - self._pace)
+                    self._pass += 0.3 * (time.monotonic() - began - self._pass)
                 self._busy.discard(model)
                 self._dispatch()
+
+    def _unfinished(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those that neither are over nor wait for another pass."""
+        with self._lock:
+            return [job for job in jobs if not job.over and job not in self._waiting]
 
     def _take(self, model: str) -> list[Job]:
         """The first job that waits for a model, and those that go with it."""
@@ -268,7 +273,8 @@ class Jobs:
                 raise Cancelled
             share = share_of(line)
             for job in live:
-                job.change(message=line, progress=job.progress if share is None else _progress(job, share))
+                said = line.partition(", motions ")[0]  # which of all the motions of a pass is nobody's business
+                job.change(message=said, progress=job.progress if share is None else _progress(job, share))
 
         try:
             say("loading the model")
@@ -282,8 +288,7 @@ class Jobs:
         except Cancelled:
             return
         except EXPECTED as error:
-            left = [job for job in jobs if job.state == "running" and job not in self._waiting]
-            for job in left:
+            for job in self._unfinished(jobs):
                 if len(jobs) == 1:
                     job.change(state="failed", message="failed", error=_without_number(sentence(error)))
                 else:
@@ -323,11 +328,10 @@ class Jobs:
 
 
 def _progress(job: Job, share: float) -> float:
-    """How far a job is when its present pass is so far."""
-    if not job.rows:
-        return share
+    """How far a job is when its present pass is so far; never less than was said before."""
     done = len(job.made)
-    return round((done + share * (len(job.rows) - done)) / len(job.rows), 4)
+    now = share if not job.rows else (done + share * (len(job.rows) - done)) / len(job.rows)
+    return max(job.progress or 0.0, round(now, 4))
 
 
 def _without_number(text: str) -> str:
