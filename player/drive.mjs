@@ -1,44 +1,61 @@
 // A browser that does what it is told, one JSON request a line, one JSON answer a line. For the tests.
 //   node drive.mjs /usr/bin/chromium
 import { chromium } from "playwright-core";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-const profile = mkdtempSync(join(tmpdir(), "player-"));
-const context = await chromium.launchPersistentContext(profile, {
+const browser = await chromium.launch({
   executablePath: process.argv[2], headless: true,
   args: ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist"],
 });
-const page = context.pages()[0] ?? (await context.newPage());
-page.setDefaultTimeout(180000);
-let said = [], asked = [];
-page.on("console", (line) => said.push(`${line.type()}: ${line.text()}`));
-page.on("pageerror", (error) => said.push(`error: ${error.message}`));
-page.on("request", (request) => asked.push(request.url().slice(0, 200)));
+
+/** Somebody at the browser: a page and what it keeps, apart from those of others. */
+async function somebody() {
+  const page = await (await browser.newContext({ acceptDownloads: true })).newPage(), one = { page, said: [], asked: [] };
+  page.setDefaultTimeout(180000);
+  page.on("console", (line) => one.said.push(`${line.type()}: ${line.text()}`));
+  page.on("pageerror", (error) => one.said.push(`error: ${error.message}`));
+  page.on("request", (request) => one.asked.push(request.url().slice(0, 200)));
+  return one;
+}
+const users = { first: await somebody() };
+let now = users.first;
 
 const verbs = {
+  user: async ({ name }) => { now = users[name] ??= await somebody(); },
   open: async ({ url, width = 1100, height = 700, scheme = "light" }) => {
-    [said, asked] = [[], []];
-    await page.setViewportSize({ width, height });
-    await page.emulateMedia({ colorScheme: scheme, reducedMotion: "no-preference" });
-    await page.goto(url);
+    [now.said, now.asked] = [[], []];
+    await now.page.setViewportSize({ width, height });
+    await now.page.emulateMedia({ colorScheme: scheme, reducedMotion: "no-preference" });
+    await now.page.goto(url);
   },
-  ready: async ({ what }) => { await page.waitForFunction(what, null, { polling: 100 }); },
-  ask: ({ what }) => page.evaluate(what),
-  press: async ({ key }) => page.keyboard.press(key),
-  click: async ({ at }) => page.click(at),
+  size: ({ width, height }) => now.page.setViewportSize({ width, height }),
+  scheme: ({ scheme }) => now.page.emulateMedia({ colorScheme: scheme, reducedMotion: "no-preference" }),
+  reload: async () => { await now.page.reload(); },
+  ready: async ({ what, seconds = 180 }) => { // asked again and again: a page's policy may forbid to wait inside it
+    for (const end = Date.now() + 1000 * seconds; !(await now.page.evaluate(`Boolean(${what})`)); await now.page.waitForTimeout(80))
+      if (Date.now() > end) throw new Error(`not so in ${seconds} s: ${what}`);
+  },
+  ask: ({ what }) => now.page.evaluate(what),
+  press: ({ key }) => now.page.keyboard.press(key),
+  type: ({ text }) => now.page.keyboard.type(text),
+  fill: ({ at, text }) => now.page.fill(at, text),
+  click: ({ at }) => now.page.click(at),
+  files: ({ at, paths }) => now.page.setInputFiles(at, paths),
+  download: async ({ at, path }) => {
+    const [file] = await Promise.all([now.page.waitForEvent("download"), now.page.click(at)]);
+    await file.saveAs(path);
+    return file.suggestedFilename();
+  },
   drag: async ({ from, to }) => {
-    await page.mouse.move(...from);
-    await page.mouse.down();
-    await page.mouse.move(...to, { steps: 4 });
-    await page.mouse.up();
+    await now.page.mouse.move(...from);
+    await now.page.mouse.down();
+    await now.page.mouse.move(...to, { steps: 4 });
+    await now.page.mouse.up();
   },
-  picture: async ({ path, at }) => { await (at ? page.locator(at) : page).screenshot({ path, animations: "disabled" }); },
-  log: async () => ({ said, asked }),
+  picture: async ({ path, at }) => { await (at ? now.page.locator(at) : now.page).screenshot({ path, animations: "disabled" }); },
+  log: async () => ({ said: now.said, asked: now.asked }),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -51,5 +68,4 @@ for await (const line of createInterface({ input: process.stdin })) {
   }
   process.stdout.write(JSON.stringify(answer) + "\n");
 }
-await context.close();
-rmSync(profile, { recursive: true, force: true });
+await browser.close();

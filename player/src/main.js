@@ -4,13 +4,18 @@ import css from "./style.css";
 import { Track, unpack } from "./tracks.js";
 import { ACCENTS, View } from "./view.js";
 
-const { header, read } = unpack(window.hftrainerMotions);
-const tracks = header.motions.map((about) => new Track(about, read));
+// one file of motions, or several that play together
+const files = [window.hftrainerMotions].flat().map(unpack), { header, read } = files[0];
+const tracks = files.flatMap((file) => file.header.motions.map((about) => new Track(about, file.read)));
+for (const name of new Set(tracks.map((track) => track.name))) {
+  const alike = tracks.filter((track) => track.name === name);
+  if (alike.length > 1) alike.forEach((track, k) => { track.name = `${name} ${k + 1}`; });
+}
 const clock = new Clock(tracks), colours = header.figure.colours;
 document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-let theme = dark.matches ? "dark" : "light", dirty = true, boxes = [], drawn = 0, cost = 0, view = null;
+let theme = window.hftrainerTheme ?? (dark.matches ? "dark" : "light"), dirty = true, boxes = [], drawn = 0, cost = 0, view = null;
 
 const act = {
   play: () => { clock.play(!clock.playing); refresh(); },

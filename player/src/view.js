@@ -6,13 +6,20 @@ import { Stage, Steps, Trails } from "./stage.js";
 
 export const ACCENTS = ["#8b5cf6", "#14b8a6", "#ec4899", "#84a30d", "#d9a406", "#64748b"];
 
+/** What draws, into a canvas. */
+export function rendererOf(canvas) {
+  const renderer = new THREE.WebGLRenderer({ canvas, antialias: true, powerPreference: "high-performance" });
+  renderer.shadowMap.enabled = true;
+  renderer.shadowMap.type = THREE.PCFShadowMap;
+  renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, 2));
+  return renderer;
+}
+
 export class View {
-  constructor(canvas, header, tracks, read) {
+  /** `canvas` is what is dragged to turn; a renderer may serve several views. */
+  constructor(canvas, header, tracks, read, renderer = rendererOf(canvas)) {
     this.tracks = tracks;
-    this.renderer = new THREE.WebGLRenderer({ canvas, antialias: true, powerPreference: "high-performance" });
-    this.renderer.shadowMap.enabled = true;
-    this.renderer.shadowMap.type = THREE.PCFShadowMap;
-    this.renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, 2));
+    this.renderer = renderer;
     this.stage = new Stage();
     const wardrobe = new Wardrobe(header.mesh, read), drawn = header.figure.parts;
     this.figures = tracks.map((track) => new Figure(track, drawn, wardrobe));
@@ -172,5 +179,16 @@ export class View {
   reach(k) {
     const { low, high } = this.tracks[k];
     return Math.hypot(high[0] - low[0], high[1] - low[1]);
+  }
+
+  /** Give back what the graphics card holds for this view; the renderer stays. */
+  dispose() {
+    this.controls.dispose();
+    this.stage.sun.shadow.map?.dispose();
+    this.stage.scene.traverse((thing) => {
+      thing.geometry?.dispose();
+      thing.material?.dispose();
+      thing.skeleton?.dispose();
+    });
   }
 }
