@@ -83,7 +83,12 @@ def _front(joints: np.ndarray) -> float:
 
 
 def follow(
-    joints: np.ndarray, points: np.ndarray, radii: np.ndarray, fps: float, box: tuple[float, float, float, float]
+    joints: np.ndarray,
+    points: np.ndarray,
+    radii: np.ndarray,
+    fps: float,
+    box: tuple[float, float, float, float],
+    azimuth: float | None = None,
 ) -> Camera:
     """The camera for a clip.
 
@@ -96,6 +101,7 @@ def follow(
         radii: ``(N,)`` metres around the points.
         fps: frames per second.
         box: left, top, right, bottom of the picture part that must hold the figure, pixels.
+        azimuth: direction from the figure to the camera about +Y, radians, 0 is +Z; by default it is found as above.
 
     Returns:
         A ``Camera`` with which every point stays inside ``box`` in every frame.
@@ -109,7 +115,7 @@ def follow(
     for aside in (_ASIDE, -_ASIDE):
         across = (joints - joints[:, :1]) @ _axes(front + aside)[0]
         spread.append(float(np.abs(across[:, [7, 8, 20, 21]]).mean()))
-    axes = _axes(front + (_ASIDE if spread[0] >= spread[1] - 0.01 else -_ASIDE))
+    axes = _axes(front + (_ASIDE if spread[0] >= spread[1] - 0.01 else -_ASIDE) if azimuth is None else azimuth)
 
     middle = (points.max(axis=1) + points.min(axis=1)) / 2  # (T, 3)
     height = (points[..., 1].max() + points[..., 1].min()) / 2

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from hftrainer.rendering.camera import Camera, follow
-from hftrainer.rendering.caption import caption_strip
 from hftrainer.rendering.figure import (
     GROUPS,
     PART_BALLS,
@@ -26,16 +25,12 @@ from hftrainer.rendering.figure import (
     facing,
     hulls,
 )
+from hftrainer.rendering.film import checked_size, film, sheet
+from hftrainer.rendering.ground import FLOOR, GRID, SHADOW, SKY, backdrop, reach_of
 
-_SKY = ((243, 246, 250), (231, 236, 244))
-_FLOOR = ((214, 221, 232), (238, 241, 246))
-_GRID = (176, 187, 204)
 _TRAIL = (126, 92, 190)
-_SHADOW = (52, 62, 86)
-_PROGRESS = (126, 92, 190)
 
 SAMPLES = 2  # drawn this much larger on each side, then averaged
-_REACH = 5.0  # metres of grid around the camera's target
 _RINGS = 5
 _LIGHT = np.array([-0.42, -0.62])  # where highlights sit on a disc, picture x and y, in radii
 _CHUNK = 64
@@ -65,7 +60,7 @@ def _ink(colour: Colour) -> int:
 _SHADES = [
     [
         tuple(
-            _ink(_mix(colour, _SKY[1], 0.22 * fog / _FOGS))
+            _ink(_mix(colour, SKY[1], 0.22 * fog / _FOGS))
             for colour in (
                 _mix(part.colour, (16, 22, 40), 0.52),
                 part.colour,
@@ -112,10 +107,9 @@ class Stage:
         # Both blurs reach 10/3 of it; two cells of the coarse mask more, or small pictures show the mask's edge.
         self.soft = math.ceil(4 * self.blur) + 8
         self.trail_width = max(2, round(0.007 * self.height))
-        self.background = self._background()
-        self.reach = _REACH * max(self.scale, 0.3)
-        ahead = self.camera.distance * np.cos(np.arcsin(self.camera.axes[2, 1]))
-        self.reach = min(self.reach, 0.92 * ahead)
+        plain = Image.fromarray(np.round(backdrop(self.camera, size)).astype(np.uint8))
+        self.background = plain.resize((self.width * SAMPLES, self.height * SAMPLES), Image.Resampling.NEAREST)
+        self.reach = reach_of(self.camera, self.scale)
         back = self.camera.axes[2] * [1.0, 0.0, 1.0]
         edge = self.camera.target[0] * [1.0, 0.0, 1.0] - self.reach * back / np.linalg.norm(back)
         far, _ = self.camera.project(edge[None], 0)
@@ -123,24 +117,6 @@ class Stage:
         if self.camera.still:
             self._ground(self.background, 0)
         self.small = self.background.reduce(SAMPLES)
-
-    def _background(self) -> Image.Image:
-        """Sky and floor with a pool of light under the figure; at the size in which frames are drawn."""
-        rows = np.arange(self.height)[:, None, None] + 0.5
-        horizon = self.camera.horizon
-        sky = np.clip(rows / max(horizon, 1.0), 0, 1)
-        ground = np.clip((rows - horizon) / max(self.height - horizon, 1.0), 0, 1)
-        top, low = (np.array(colour, float) for colour in _SKY)
-        near, far = (np.array(colour, float) for colour in _FLOOR)
-        picture = np.where(rows < horizon, top + (low - top) * sky, low + (near - low) * np.sqrt(ground))
-        columns = np.arange(self.width)[None, :, None] + 0.5
-        foot, _ = self.camera.project(self.camera.target[:1] * [1.0, 0.0, 1.0], 0)
-        span = 0.55 * self.width
-        away = ((columns - foot[0, 0]) / span) ** 2 + ((rows - foot[0, 1]) / (0.42 * span)) ** 2
-        pool = np.exp(-away) * (rows >= horizon)
-        picture = picture + (far - picture) * 0.85 * pool
-        small = Image.fromarray(np.round(picture).astype(np.uint8))
-        return small.resize((self.width * SAMPLES, self.height * SAMPLES), Image.Resampling.NEAREST)
 
     def _ground(self, canvas: Image.Image, frame: int) -> None:
         """Grid lines one metre apart, fading with the distance from the camera's target."""
@@ -162,7 +138,7 @@ class Stage:
                 rings += [ring] * len(ends)
         points, _ = camera.project(np.concatenate(lines).reshape(-1, 3), frame)
         flat = (points * SAMPLES).reshape(-1, 4).tolist()
-        shade = [_ink(_mix(_FLOOR[0], _GRID, (ring + 1) / _RINGS)) for ring in range(_RINGS)]
+        shade = [_ink(_mix(FLOOR[0], GRID, (ring + 1) / _RINGS)) for ring in range(_RINGS)]
         for line, ring in zip(flat, rings, strict=True):
             draw.line(line, fill=shade[ring], width=SAMPLES)
 
@@ -186,7 +162,7 @@ class Stage:
         for piece in range(pieces):
             span = points[cuts[piece] : cuts[piece + 1] + 1]
             if len(span) > 1:
-                colour = _ink(_mix(_FLOOR[1], _TRAIL, 0.10 + 0.75 * (piece + 1) / pieces))
+                colour = _ink(_mix(FLOOR[1], _TRAIL, 0.10 + 0.75 * (piece + 1) / pieces))
                 draw.line(span.ravel().tolist(), fill=colour, width=self.trail_width * SAMPLES)
 
     def _shadows(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -286,7 +262,7 @@ class Stage:
             draw = ImageDraw.Draw(canvas)
             self._draw_trail(draw, trail)
             if soft is not None:
-                canvas.paste(_SHADOW, *soft)
+                canvas.paste(SHADOW, *soft)
             for group in order[row]:
                 members = sorted(GROUPS[group][1], key=lambda part: -part_depth[row, part])
                 shades = _SHADES[fog[row, group]]
@@ -363,21 +339,12 @@ def draw_frames(
     >>> [picture.shape for picture in draw_frames(pose, 20, size=96)]
     [(96, 96, 3), (96, 96, 3), (96, 96, 3)]
     """
-    joints, (width, height) = _checked(joints), _size(size)
-    strip = caption_strip(caption, width, height) if caption else None
-    stage = Stage(joints, fps, (width, height), strip.height if strip else 0, trail)
+    joints = _checked(joints)
 
-    def pictures() -> Iterator[np.ndarray]:
-        bar = max(2, round(height / 170))
-        for frame, picture in stage.frames(np.arange(len(joints))):
-            if strip is not None:
-                picture.paste(strip, (0, height - strip.height), strip)
-            if progress and len(joints) > 1:
-                done = round(width * frame / (len(joints) - 1))
-                picture.paste(_PROGRESS, (0, height - bar, done, height))
-            yield np.asarray(picture)
+    def stage(size: tuple[int, int], foot: int) -> Stage:
+        return Stage(joints, fps, size, foot, trail)
 
-    return pictures()
+    return film(stage, len(joints), checked_size(size), caption, progress)
 
 
 def contact_sheet(
@@ -402,27 +369,11 @@ def contact_sheet(
     (512, 256)
     """
     joints = _checked(joints)
-    side = _size(size)[0] // 2
-    if poses is None:
-        poses = 4 * int(np.clip(np.ceil(len(joints) / fps / 2), 1, 3))
-    if poses < 1:
-        raise ValueError(f"poses must be at least 1; got {poses}.")
-    poses = min(poses, len(joints))
-    columns = min(4, poses)
-    rows = -(-poses // columns)
-    stage = Stage(joints, fps, (side, side), round(0.04 * side))
-    chosen = np.unique(np.round(np.linspace(0, len(joints) - 1, poses)).astype(int))
-    strip = caption_strip(caption, columns * side, 2 * side) if caption else None
-    gap = max(1, side // 128)
-    sheet = Image.new("RGB", (columns * side, rows * side + (strip.height if strip else 0)), (255, 255, 255))
-    for at, (frame, picture) in enumerate(stage.frames(chosen)):
-        label = caption_strip(f"{frame / fps:.1f} s", side, side, small=True)
-        picture.paste(label, (0, side - label.height), label)
-        cell = picture.crop((0, 0, side - gap, side - gap))
-        sheet.paste(cell, ((at % columns) * side, (at // columns) * side))
-    if strip is not None:
-        sheet.paste(strip, (0, rows * side), strip)
-    return sheet
+
+    def stage(size: tuple[int, int], foot: int) -> Stage:
+        return Stage(joints, fps, size, foot)
+
+    return sheet(stage, len(joints), fps, checked_size(size)[0], caption, poses)
 
 
 def _checked(joints: np.ndarray) -> np.ndarray:
@@ -433,10 +384,3 @@ def _checked(joints: np.ndarray) -> np.ndarray:
         bad = int((~np.isfinite(joints)).any(axis=(1, 2)).argmax())
         raise ValueError(f"joints must be finite; got NaN or infinity first in frame {bad}. Cut or mend the clip.")
     return joints
-
-
-def _size(size: int | tuple[int, int]) -> tuple[int, int]:
-    width, height = (size, size) if isinstance(size, int) else size
-    if min(width, height) < 64 or max(width, height) > 8192:
-        raise ValueError(f"size must be 64 to 8192 pixels; got {width} x {height}.")
-    return int(width), int(height)

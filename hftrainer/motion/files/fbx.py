@@ -92,12 +92,13 @@ with open(job["target"], "w") as file:
 """
 
 
-def find_blender(blender: str | None = None) -> list[str]:
+def find_blender(blender: str | None = None, what: str = ".fbx") -> list[str]:
     """The command that runs a Python script inside Blender.
 
     Args:
         blender: a Blender program, or a Python that has ``bpy``; by default this Python, when it has ``bpy``, else the
             ``blender`` on the path.
+        what: what needs it, for the message.
 
     Raises:
         FileNotFoundError: there is none.
@@ -112,7 +113,7 @@ def find_blender(blender: str | None = None) -> list[str]:
         blender = shutil.which("blender")
         if blender is None:
             raise FileNotFoundError(
-                ".fbx needs Blender; there is neither the package bpy nor a blender on the path. "
+                f"{what} needs Blender; there is neither the package bpy nor a blender on the path. "
                 "pip install 'hftrainer[fbx]', or install Blender."
             )
     if not Path(blender).is_file():
@@ -120,8 +121,21 @@ def find_blender(blender: str | None = None) -> list[str]:
     return [blender]
 
 
-def _run(command: list[str], script: str, job: dict[str, Any], what: str) -> None:
-    """Run a script inside Blender with ``job`` as its last argument."""
+def run_in_blender(
+    command: list[str], script: str, job: dict[str, Any], what: str, seconds: float = _SECONDS
+) -> None:
+    """Run a script inside Blender with ``job`` as its last argument, in JSON.
+
+    Args:
+        command: see ``find_blender``.
+        script: Python that writes the file ``job["target"]``.
+        job: JSON values.
+        what: what it is for, for messages.
+        seconds: how long it may take.
+
+    Raises:
+        OSError: it failed, took too long, or wrote no file.
+    """
     python = "python" in Path(command[0]).name.lower()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.py"
@@ -133,10 +147,10 @@ def _run(command: list[str], script: str, job: dict[str, Any], what: str) -> Non
         try:
             done = subprocess.run(
                 [*words, json.dumps(job)],
-                capture_output=True, text=True, timeout=_SECONDS, env=environment, check=False,
+                capture_output=True, text=True, timeout=seconds, env=environment, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as exc:
-            raise OSError(f"{what}: Blender must end within {_SECONDS:g} seconds; it did not.") from exc
+            raise OSError(f"{what}: Blender must end within {seconds:g} seconds; it did not.") from exc
     if done.returncode != 0 or not Path(job["target"]).is_file():
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["nothing"]
         raise OSError(f"{what}: Blender must write the file; it ended with {done.returncode} and said: {said[0]}")
@@ -175,7 +189,7 @@ def save_fbx(
         source.write_bytes(content)
         job = {"source": str(source), "target": str(place), "frames": len(rig.rotations), "count": count,
                "base": count / rig.fps}  # fmt: skip
-        _run(command, _WRITE, job, Path(path).name)
+        run_in_blender(command, _WRITE, job, Path(path).name)
         shutil.copyfile(place, beside)
 
 
@@ -203,7 +217,7 @@ def load_fbx(
     command = find_blender(blender)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "joints.json"
-        _run(command, _READ, {"source": str(path.absolute()), "target": str(target)}, path.name)
+        run_in_blender(command, _READ, {"source": str(path.absolute()), "target": str(target)}, path.name)
         found = json.loads(target.read_text(encoding="utf-8"))
     if not found["armatures"]:
         raise ValueError(f"{path.name}: the file must hold a skeleton; it holds none. Export it with its armature.")

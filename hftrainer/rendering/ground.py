@@ -1,0 +1,138 @@
+"""What lies behind the figure: sky, floor with a pool of light, and grid lines one metre apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hftrainer.rendering.camera import Camera
+
+SKY = ((243, 246, 250), (231, 236, 244))
+FLOOR = ((214, 221, 232), (238, 241, 246))
+GRID = (176, 187, 204)
+SHADOW = (52, 62, 86)
+_REACH = 5.0  # metres of grid around the camera's target
+
+
+def backdrop(camera: Camera, size: tuple[int, int]) -> np.ndarray:
+    """Sky and floor with a pool of light under the figure.
+
+    Args:
+        camera: who looks.
+        size: width and height, pixels.
+
+    Returns:
+        ``(height, width, 3)`` float, 0 to 255.
+    """
+    width, height = size
+    rows = np.arange(height)[:, None, None] + 0.5
+    horizon = camera.horizon
+    sky = np.clip(rows / max(horizon, 1.0), 0, 1)
+    ground = np.clip((rows - horizon) / max(height - horizon, 1.0), 0, 1)
+    top, low = (np.array(colour, float) for colour in SKY)
+    near, far = (np.array(colour, float) for colour in FLOOR)
+    picture = np.where(rows < horizon, top + (low - top) * sky, low + (near - low) * np.sqrt(ground))
+    columns = np.arange(width)[None, :, None] + 0.5
+    foot, _ = camera.project(camera.target[:1] * [1.0, 0.0, 1.0], 0)
+    span = 0.55 * width
+    away = ((columns - foot[0, 0]) / span) ** 2 + ((rows - foot[0, 1]) / (0.42 * span)) ** 2
+    pool = np.exp(-away) * (rows >= horizon)
+    return picture + (far - picture) * 0.85 * pool
+
+
+def reach_of(camera: Camera, scale: float) -> float:
+    """Metres around the target in which the floor has lines: as far as they lie in front of the camera."""
+    ahead = camera.distance * np.cos(np.arcsin(camera.axes[2, 1]))
+    return float(min(_REACH * max(scale, 0.3), 0.92 * ahead))
+
+
+class Ground:
+    """The floor of a clip, pixel by pixel.
+
+    The camera keeps its height and its direction, so every pixel shows a point of the floor that stays where it is
+    relative to the camera's target; only lines and shadows move through the picture.
+
+    Args:
+        camera: who looks.
+        size: width and height, pixels.
+        scale: body size, see ``figure.body_scale``.
+    """
+
+    def __init__(self, camera: Camera, size: tuple[int, int], scale: float) -> None:
+        self.camera = camera
+        self.step = 1.0 if scale > 0.4 else 0.25
+        self.plain = backdrop(camera, size).astype(np.float32)
+        width, height = size
+        x = (np.arange(width) + 0.5 - camera.centre[0]) / camera.focal
+        y = -(np.arange(height) + 0.5 - camera.centre[1]) / camera.focal
+        right, up, back = camera.axes
+        ray = x[None, :, None] * right + y[:, None, None] * up - back
+        fall = -ray[..., 1]
+        eye = camera.distance * back
+        above = camera.target[0, 1] + eye[1]
+        far = above / np.maximum(fall, 1e-6)
+        self.place = (eye + ray * far[..., None])[..., [0, 2]].astype(np.float32)  # (H, W, 2), from the target
+        away = np.linalg.norm(self.place, axis=-1)
+        fade = np.where(fall > 1e-6, np.clip(1.15 * (1 - away / reach_of(camera, scale)), 0, 1), 0)
+        self.top = int(np.argmax(fade.max(axis=1) > 0)) if fade.any() else height
+        #: How much of the floor each pixel sees along x and along z, metres.
+        self.grain = np.stack(
+            [sum(np.abs(np.gradient(self.place[..., axis], axis=way)) for way in (0, 1)) for axis in (0, 1)], axis=-1
+        ).astype(np.float32)
+        self.fade = fade.astype(np.float32)
+        self.thick = max(1.0, height / 460)  # pixels
+        self.lined = self._lined(0) if camera.still else None
+
+    def _lined(self, frame: int) -> np.ndarray:
+        """``(H, W, 3)`` float32, 0 to 255."""
+        rows = slice(self.top, None)
+        line = np.zeros(self.fade[rows].shape, np.float32)
+        for axis, middle in ((0, self.camera.target[frame, 0]), (1, self.camera.target[frame, 2])):
+            at = self.place[rows, :, axis] / np.float32(self.step) + np.float32(middle / self.step)
+            grain = self.grain[rows, :, axis] / np.float32(self.step)
+            away = np.abs(at - np.round(at)) / grain
+            cover = np.clip(np.float32(0.5 + self.thick / 2) - away, 0, min(1.0, self.thick))
+            np.maximum(line, cover * np.clip(np.float32(1.6) - 4 * grain, 0, 1), out=line)
+        picture = self.plain.copy()
+        picture[rows] += (np.array(GRID, np.float32) - picture[rows]) * (line * self.fade[rows])[..., None]
+        return picture
+
+    def picture(self, frame: int) -> np.ndarray:
+        """The empty stage: ``(H, W, 3)`` float32, 0 to 255, to be changed at will."""
+        return self.lined.copy() if self.lined is not None else self._lined(frame)
+
+    def darken(
+        self, picture: np.ndarray, frame: int, mask: np.ndarray, corner: tuple[float, float], cell: float
+    ) -> None:
+        """Lay a shadow on the floor.
+
+        Args:
+            picture: changed in place, see ``picture``.
+            frame: the frame whose camera looks.
+            mask: ``(cells in x, cells in z)`` 0 to 1, 0 along its edge.
+            corner: x and z of the middle of the first cell, metres in the world.
+            cell: side of a cell, metres.
+        """
+        ends = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]) * (np.array(mask.shape) - 1) * cell + corner
+        points = np.insert(ends, 1, 0.0, axis=1)
+        seen, _ = self.camera.project(points, frame)
+        height, width = picture.shape[:2]
+        left, top = np.clip(np.floor(seen.min(axis=0)).astype(int) - 1, 0, [width, height])
+        right, bottom = np.clip(np.ceil(seen.max(axis=0)).astype(int) + 1, 0, [width, height])
+        top = max(top, self.top)
+        if right <= left or bottom <= top:
+            return
+        place = self.place[top:bottom, left:right]
+        middle = self.camera.target[frame, [0, 2]]
+        u, v = ((place[..., axis] + np.float32(middle[axis] - corner[axis])) / np.float32(cell) for axis in (0, 1))
+        inside = (u >= 0) & (v >= 0) & (u < mask.shape[0] - 1) & (v < mask.shape[1] - 1)
+        hits = np.flatnonzero(inside)
+        u, v = u.ravel().take(hits), v.ravel().take(hits)
+        i, j = u.astype(np.int32), v.astype(np.int32)
+        u, v = u - i, v - j
+        cells, flat, wide = i * mask.shape[1] + j, mask.ravel(), mask.shape[1]
+        low = flat.take(cells) * (1 - v) + flat.take(cells + 1) * v
+        high = flat.take(cells + wide) * (1 - v) + flat.take(cells + wide + 1) * v
+        dark = np.zeros(inside.shape, np.float32)
+        dark.ravel()[hits] = low * (1 - u) + high * u
+        part = picture[top:bottom, left:right]
+        part += (np.array(SHADOW, np.float32) - part) * dark[..., None]
