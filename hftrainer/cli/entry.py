@@ -24,6 +24,7 @@ VERBS = {
     "inbetween": ("inbetween", "both ends of a motion to its middle, or two motions to one"),
     "edit": ("edit", "a part of a body or a span of time, made anew to a sentence"),
     "convert": ("convert", "motion files from one format or representation to another"),
+    "fit": ("fit", "joint positions to an SMPL body: shape, pose, surface"),
     "render": ("render", "motion file to .mp4, .gif, one .png sheet or an .html player"),
     "view": ("view", "motion file(s) in a browser: one offline page that plays them"),
     "serve": ("serve", "the page and the HTTP API, for a browser and for programs"),

@@ -246,9 +246,28 @@ def save_mesh(motion: Motion, body: SmplBody, path: str | Path, betas: Any = Non
         NoRouteError: the motion cannot become a body.
         OSError: the place cannot be written.
     """
-    path = Path(path)
     local, translation, own = pose_of(motion)
-    betas = own[: body.shape.shape[-1]] if betas is None else betas
+    return save_surface(body, local, translation, own[: body.shape.shape[-1]] if betas is None else betas, path)
+
+
+def save_surface(
+    body: SmplBody, local: Any, translation: Any, betas: Any, path: str | Path
+) -> tuple[int, int, int]:
+    """Write the surface of a body in poses.
+
+    Args:
+        body: whose surface.
+        local, translation, betas: pose, place and shape, as ``SmplBody.joints`` takes them.
+        path: as ``save_mesh`` takes it.
+
+    Returns:
+        The shape ``(T, V, 3)`` that was written.
+
+    Raises:
+        ValueError: shapes that do not fit, or betas that the body has not.
+        OSError: the place cannot be written.
+    """
+    path = Path(path)
     shape = (len(local), len(body.template), 3)
     frames = body.surfaces(local, translation, betas)
     if path.suffix == ".npy":

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hftrainer.motion.clip import Motion
-from hftrainer.motion.files.archive import read_arrays
-from hftrainer.motion.files.atomic import written_whole
+from hftrainer.motion.files.archive import read_arrays, write_arrays
 from hftrainer.motion.files.names import UPWARD, guess_up
 from hftrainer.motion.files.notes import about_json
 from hftrainer.motion.files.rig import TURNED
@@ -127,18 +124,11 @@ def save_amass(motion: Motion, path: str | Path, *, up: str = "z") -> None:
     betas = np.zeros(16)
     if len(motion.about.get("betas", ())):
         betas = np.asarray(motion.about["betas"], dtype=np.float64)
-    fields = {
+    write_arrays(path, {
         "poses": poses, "trans": trans, "betas": betas, "gender": np.array(str(motion.about.get("gender", "neutral"))),
         "mocap_framerate": np.array(body.fps), "mocap_frame_rate": np.array(body.fps),
         "hftrainer": np.array(about_json(motion)),
-    }  # fmt: skip
-    with written_whole(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
-        for field, values in fields.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, values, allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{field}.npy")  # dated 1980, always: the same motion gives the same bytes
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, buffer.getvalue())
+    })  # fmt: skip
 
 
 def body_of(motion: Motion) -> Motion:

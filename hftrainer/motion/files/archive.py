@@ -1,14 +1,40 @@
-"""Arrays of an ``.npz`` of unknown origin: never a pickle, and nothing is allocated that the file does not hold."""
+"""Arrays to an ``.npz`` and back; of one of unknown origin never a pickle, nor memory that the file does not fill."""
 
 from __future__ import annotations
 
+import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from hftrainer.motion.files.atomic import written_whole
+
 _DEFLATE = 1100  # deflate cannot pack more tightly than 1032 to 1
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Write an archive, whole or not at all; the same arrays give the same bytes.
+
+    Args:
+        path: the file.
+        arrays: numbers and text by name, in the order in which they are to stand.
+
+    >>> import tempfile
+    >>> where = Path(tempfile.mkdtemp()) / "a.npz"
+    >>> write_arrays(where, {"trans": np.zeros((2, 3)), "gender": "male"})
+    >>> read_arrays(where)[1]
+    ('trans', 'gender')
+    """
+    with written_whole(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asanyarray(values), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, always
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, buffer.getvalue())
 
 
 def read_arrays(path: str | Path, wanted: Iterable[str] | None = None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -26,7 +26,8 @@ def load_npy(path: str | Path, representation: str | None = None, fps: float | N
     """Read bare numbers.
 
     Args:
-        path: a file with one array, ``(T, 22, 3)``, ``(T, 263)`` or another shape of a known representation.
+        path: a file with one array, ``(T, 22, 3)``, ``(T, 263)`` or another shape of a known representation;
+            ``(1, T, 22, 3)`` is one clip.
         representation: what the numbers mean; may be left out where exactly one representation has their shape.
         fps: frames per second; by default the rate that published data of the representation has (20 for ``hml263``
             and ``joints``, 12.5 for KIT). A file at another rate must be read with its own.
@@ -43,6 +44,8 @@ def load_npy(path: str | Path, representation: str | None = None, fps: float | N
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         kind = array.dtype if isinstance(array, np.ndarray) else "an archive"
         raise ValueError(f"{path.name}: the file must hold one array of real numbers; got {kind}.")
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]  # a batch of one, as demos of published code write it
     spec = _only(array, path.name) if representation is None else get_spec(representation)
     return Motion(array, spec, spec.fps if fps is None else fps, about={"file": path.name}, name=path.name)
 

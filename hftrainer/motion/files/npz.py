@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hftrainer.motion.clip import Motion
-from hftrainer.motion.files.archive import read_arrays
-from hftrainer.motion.files.atomic import written_whole
+from hftrainer.motion.files.archive import read_arrays, write_arrays
 from hftrainer.motion.files.notes import about_json
 
 _FIELDS = ("data", "representation", "fps", "route", "about", "name")
@@ -39,13 +36,7 @@ def save_npz(motion: Motion, path: str | Path) -> None:
         "about": about,
         "name": motion.name,
     }
-    with written_whole(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
-        for field in _FIELDS:
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asanyarray(fields[field]), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{field}.npy")  # dated 1980, always
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, buffer.getvalue())
+    write_arrays(path, {field: fields[field] for field in _FIELDS})
 
 
 def load_npz(path: str | Path) -> Motion:

@@ -52,7 +52,8 @@ class Refinement:
 
     Attributes:
         steps: steps of Adam; 0 keeps the closed form. The published error belongs to 80.
-        rate: step size, radians and metres; constant.
+        rate: step size, radians and metres.
+        last: share of ``rate`` that the last step has; it changes evenly. 1, the published way, keeps it constant.
         keep: weight of the mean squared distance of the body's rotation vectors from those at the start.
         small: weight of their mean square.
         hinges: weight that keeps elbows and knees from bending the wrong way.
@@ -69,6 +70,7 @@ class Refinement:
 
     steps: int = 80
     rate: float = 0.02
+    last: float = 1.0
     keep: float = 1e-4
     small: float = 0.0
     hinges: float = 0.0
@@ -77,7 +79,7 @@ class Refinement:
     parent_weight: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in ("steps", "keep", "small", "hinges", "parent_weight"):
+        for name in ("steps", "last", "keep", "small", "hinges", "parent_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}.")
         if not self.rate > 0:
@@ -124,7 +126,8 @@ def fit_joints(
     Args:
         clips: arrays ``(T, 22, 3)``, metres, +Y up, of any lengths.
         how: the settings; by default the published ones.
-        rest: ``(22, 3)`` rest offsets of the body; by default the neutral SMPL body's.
+        rest: ``(22, 3)`` rest offsets of the body; by default the neutral SMPL body's. ``(n, 22, 3)`` gives each of
+            the n clips its own body.
         starts: first rotations of each clip, ``(T, 22, 3, 3)`` relative to the parent; by default the closed form
             without twist, each frame by itself.
         together: refine clips in groups of at least so many frames. It does not change the numbers; about 2000 is
@@ -147,10 +150,14 @@ def fit_joints(
     >>> bool(0.0 < fit.error_mm.max() < 25)
     True
     """
-    how, rest = how or Refinement(), body_offsets(rest)
+    how = how or Refinement()
+    many = np.ndim(rest) == 3
+    bodies = [body_offsets(one) for one in rest] if many else [body_offsets(rest)] * len(clips)
+    if len(bodies) != len(clips):
+        raise ValueError(f"rest must have a body for each clip; got {len(bodies)} for {len(clips)} clips.")
     if starts is not None and len(starts) != len(clips):
         raise ValueError(f"starts must be as many as clips; got {len(starts)} for {len(clips)} clips.")
-    group: list[tuple[np.ndarray, np.ndarray]] = []
+    group: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for n, clip in enumerate(clips):
         joints = checked_body(clip, (JOINTS, 3), "joints", f"clip {n}")
         if starts is not None:
@@ -159,27 +166,30 @@ def fit_joints(
                 raise ValueError(f"clip {n}: starts must have {len(joints)} frames; got {len(local)}.")
         else:
             weight = how.parent_weight if how.start == "parent_frame" else 0.0
-            local = joints_to_rotations(joints, rest, twist="none", parent_weight=weight)
-        group.append((joints, matrix_to_rotvec(local)))
-        if sum(len(joints) for joints, _ in group) >= together:
-            yield from _fit_group(group, how, rest, place)
+            local = joints_to_rotations(joints, bodies[n], twist="none", parent_weight=weight)
+        group.append((joints, matrix_to_rotvec(local), bodies[n]))
+        if sum(len(joints) for joints, _, _ in group) >= together:
+            yield from _fit_group(group, how, many, place)
             group = []
     if group:
-        yield from _fit_group(group, how, rest, place)
+        yield from _fit_group(group, how, many, place)
 
 
 def _fit_group(
-    group: list[tuple[np.ndarray, np.ndarray]], how: Refinement, rest: np.ndarray, place: Any
+    group: list[tuple[np.ndarray, np.ndarray, np.ndarray]], how: Refinement, many: bool, place: Any
 ) -> Iterator[Fit]:
-    frames = [len(joints) for joints, _ in group]
-    targets, pose = (np.concatenate(parts) for parts in zip(*group, strict=True))
-    translation = targets[:, 0] - rest[0]
+    frames = [len(joints) for joints, _, _ in group]
+    targets, pose = (np.concatenate([part[k] for part in group]) for k in (0, 1))
+    bodies = np.stack([rest for _, _, rest in group])
+    roots = np.repeat(bodies[:, 0], frames, axis=0)  # (N, 3)
+    translation = targets[:, 0] - roots
     if how.steps:
         start = np.concatenate((pose, translation[:, None]), axis=1).astype(np.float32)  # (N, 23, 3)
-        refined = _refined(start, (targets - rest[0]).astype(np.float32), frames, how, rest, place)
+        rest = np.repeat(bodies, frames, axis=0) if many else bodies[:1]
+        refined = _refined(start, (targets - roots[:, None]).astype(np.float32), frames, how, rest, place)
         pose, translation = refined[:, :_PLACE], refined[:, _PLACE]
     at = np.cumsum([0, *frames])
-    for begin, end in zip(at, at[1:], strict=False):
+    for begin, end, rest in zip(at, at[1:], bodies, strict=False):
         turned, moved = pose[begin:end].astype(np.float64), translation[begin:end].astype(np.float64)
         joints = pose_joints(rotvec_to_matrix(turned), moved + rest[0], rest)
         error = np.linalg.norm(joints - targets[begin:end], axis=-1).mean(axis=-1) * 1000
@@ -189,11 +199,14 @@ def _fit_group(
 def _refined(
     start: np.ndarray, targets: np.ndarray, frames: list[int], how: Refinement, rest: np.ndarray, place: Any
 ) -> np.ndarray:
-    """``(N, 23, 3)`` rotation vectors and translations of clips that lie one after another, after all steps."""
+    """``(N, 23, 3)`` rotation vectors and translations of clips that lie one after another, after all steps.
+
+    ``rest`` is ``(N, 22, 3)``, or ``(1, 22, 3)`` where all have the same body.
+    """
     put = place or (lambda array: array)
     x = put(np.ascontiguousarray(start.transpose(2, 1, 0)))  # (3, 23, N)
     wanted = put(np.ascontiguousarray(targets.transpose(2, 1, 0)))
-    slope = _Slope(x, wanted, frames, how, constant(rest.T, x))
+    slope = _Slope(x, wanted, frames, how, constant(np.ascontiguousarray(rest.transpose(2, 1, 0)), x))
     xp = namespace(x)
     mean, square, work, x = 0 * x, 0 * x, 0 * x, 1 * x
     for step in range(1, how.steps + 1):
@@ -206,7 +219,8 @@ def _refined(
         size *= 1 / np.sqrt(1 - 0.999**step)
         size += 1e-8
         move = xp.divide(mean, size, out=work)
-        move *= how.rate / (1 - 0.9**step)
+        fallen = 1 + (how.last - 1) * (step - 1) / max(how.steps - 1, 1)
+        move *= how.rate * fallen / (1 - 0.9**step)
         x -= move
     done = x if xp is np else x.cpu().numpy()
     return np.asarray(done).transpose(2, 1, 0)
@@ -218,7 +232,7 @@ class _Slope:
     def __init__(self, first: Any, wanted: Any, frames: list[int], how: Refinement, rest: Any) -> None:
         xp = namespace(first)
         self.wanted, self.first, self.how = wanted, first[:, 1:_PLACE] * 1.0, how
-        # offset of each joint from its parent, (3, 22, 1); the pelvis stands where the translation says
+        # offset of each joint from its parent, (3, 22, 1 or N); the pelvis stands where the translation says
         self.offsets = rest
         lengths = np.repeat(np.array(frames, dtype=np.float64), frames)
         body = 3 * (JOINTS - 1)
