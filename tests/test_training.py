@@ -137,6 +137,27 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, dataset):
         run_recipe(recipe, tmp_path / "nothing", resume=True)
 
 
+def test_float16_scales_the_loss_and_resumes_bit_for_bit(tmp_path, dataset, monkeypatch):
+    """The path of GPUs without bfloat16, on the CPU: a scale that is too large costs a step, and is kept in the run."""
+    import hftrainer.training.loop as loop
+
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(TOKENIZER.format(data=dataset) + 'precision = "float16"\n')
+    with pytest.raises(ValueError, match="precision float16 must have a GPU; got cpu. Take bfloat16"):
+        run_recipe(recipe, tmp_path / "refused")
+    monkeypatch.setattr(loop, "_HALF", ("cuda", "cpu"))
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(loop.torch.amp, "GradScaler", lambda *_, enabled: scaler("cpu", 2.0**40, enabled=enabled))
+    run_recipe(recipe, tmp_path / "whole")
+    _interrupted(recipe, tmp_path / "again", step=3)
+    run_recipe(recipe, tmp_path / "again", resume=True)
+    ours, theirs = (torch.load(tmp_path / out / "last.pt", weights_only=True) for out in ("whole", "again"))
+    assert all(torch.equal(ours["network"][name], theirs["network"][name]) for name in ours["network"])
+    assert ours["scaler"] == theirs["scaler"] and ours["scaler"]["scale"] < 2.0**40  # steps were left out
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["loss"]) for line in lines)
+
+
 def _interrupted(recipe, out, step):
     """A run that dies right after the checkpoint of ``step``."""
     import hftrainer.training.loop as loop

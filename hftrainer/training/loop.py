@@ -23,6 +23,11 @@ from hftrainer.errors import ArtifactError
 from hftrainer.motion.files.atomic import written_whole
 from hftrainer.training.processes import DEVICES, Processes, processes, rest, trained
 
+#: What networks compute in.
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+#: Kinds of devices that train in float16.
+_HALF = ("cuda",)
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -33,7 +38,9 @@ class Schedule:
         learning_rate: peak; it rises linearly over ``warmup`` steps and falls by a cosine to ``final`` times the peak.
         weight_decay, betas, gradient_clip: AdamW; a clip of 0 means none.
         seed: of weights, data order and dropout. Each step seeds itself from it, so a resumed run repeats no number.
-        precision: ``"float32"`` or ``"bfloat16"`` (mixed precision, about twice as fast where the CPU has it).
+        precision: ``"float32"``, ``"bfloat16"`` (mixed precision, about twice as fast where the CPU has it), or
+            ``"float16"``, the same for GPUs that have no bfloat16: the loss is scaled, and a step whose gradients are
+            not finite is left out.
         log_every, validate_every, save_every: in steps; 0 means at the end only.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``, which takes a GPU when there is one.
         curve: ``"cosine"``, or ``"steps"``: the rate stays where the warm-up leaves it, which is a last step before the
@@ -64,8 +71,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.learning_rate <= 0:
             raise ValueError(f"steps and learning_rate must be above 0; got {self.steps} and {self.learning_rate}.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision must be float32 or bfloat16; got {self.precision!r}.")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}.")
         if self.device not in DEVICES:
             raise ValueError(f"device must be one of {', '.join(DEVICES)}; got {self.device!r}.")
         if self.accumulate < 1:
@@ -169,7 +176,7 @@ def fit(
     Raises:
         ArtifactError: ``out`` already holds a run and ``resume`` is off, or there is nothing to resume.
         RuntimeError: the loss is not finite any more.
-        ValueError: a batch has fewer rows than there are parts.
+        ValueError: a batch has fewer rows than there are parts, or float16 is asked for without a GPU.
     """
     out.mkdir(parents=True, exist_ok=True)
     last, log = out / "last.pt", out / "log.jsonl"
@@ -182,6 +189,9 @@ def fit(
         raise ArtifactError(f"{out} {state}.")
     group = group or processes(schedule.device)
     first = group.index == 0
+    if schedule.precision == "float16" and group.device.type not in _HALF:
+        raise ValueError(f"precision float16 must have a GPU; got {group.device.type}. Take bfloat16.")
+    scaler = torch.amp.GradScaler(group.device.type, enabled=schedule.precision == "float16")
     task.network.to(group.device)
     weights = trained(task.network)
     optimizer = torch.optim.AdamW(
@@ -193,6 +203,7 @@ def fit(
         found = torch.load(last, weights_only=True, map_location=group.device)
         task.network.load_state_dict(found["network"])
         optimizer.load_state_dict(found["optimizer"])
+        scaler.load_state_dict(found.get("scaler", {}) if scaler.is_enabled() else {})
         begin, before = found["step"], found["seconds"]
         count = found.get("count", 0)
         # What the log still has to tell is one sum; one process keeps it.
@@ -217,11 +228,13 @@ def fit(
         for settings in optimizer.param_groups:
             settings["lr"] = schedule.rate(step)
         optimizer.zero_grad(set_to_none=True)
-        for name, value in _gradients(task, module, task.batch(step), schedule, group).items():
+        for name, value in _gradients(task, module, task.batch(step), schedule, group, scaler).items():
             sums[name] = sums.get(name, torch.zeros(())) + value
+        scaler.unscale_(optimizer)
         if schedule.gradient_clip:
             nn.utils.clip_grad_norm_(weights, schedule.gradient_clip)
-        optimizer.step()
+        scaler.step(optimizer)  # the optimiser's own step where nothing is scaled
+        scaler.update()
         if isinstance(task, Following):
             task.stepped()
         count, done = count + 1, step + 1
@@ -249,6 +262,7 @@ def fit(
             if first:
                 saved: dict[str, Any] = {"network": task.network.state_dict(), "optimizer": optimizer.state_dict()}
                 saved |= {"step": done, "seconds": before + time.monotonic() - started}
+                saved |= {"scaler": scaler.state_dict()} if scaler.is_enabled() else {}
                 torch.save({**saved, "sums": totals, "count": count}, out / ".last.pt")
                 os.replace(out / ".last.pt", last)
     task.network.eval()
@@ -256,7 +270,7 @@ def fit(
 
 
 def _gradients(
-    task: Task, module: nn.Module, batch: Any, schedule: Schedule, group: Processes
+    task: Task, module: nn.Module, batch: Any, schedule: Schedule, group: Processes, scaler: torch.amp.GradScaler
 ) -> dict[str, Tensor]:
     """Gradients of a step's batch; this process's share of its loss and of the parts of it."""
     parts = schedule.accumulate * group.count
@@ -265,11 +279,12 @@ def _gradients(
     for turn in range(schedule.accumulate):
         piece = _cut(batch, turn * group.count + group.index, parts) if parts > 1 else batch
         with group.part(module, turn == schedule.accumulate - 1):
-            with torch.autocast(group.device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
+            precision = PRECISIONS[schedule.precision]
+            with torch.autocast(group.device.type, precision, enabled=precision != torch.float32):
                 loss, named = module(piece)
             share = task.weight_of(piece) / whole if parts > 1 else 1.0
             # Processes' gradients are averaged, so each gives its share times their number.
-            (loss * (share * group.count) if parts > 1 else loss).backward()
+            scaler.scale(loss * (share * group.count) if parts > 1 else loss).backward()
         for name, value in {"loss": loss, **named}.items():
             value = value.detach().float()
             sums[name] = sums.get(name, torch.zeros(())) + (value * share if parts > 1 else value)
