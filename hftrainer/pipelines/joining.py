@@ -15,7 +15,7 @@ from hftrainer.motion.representation.specs import Representation, get_spec
 from hftrainer.motion.skeleton import SKELETONS
 
 #: Made frames over which a seam is blended, at most.
-BLEND = 8
+BLEND = 16
 _DECODE = {"hml263": hml263_to_joints, "kit251": kit251_to_joints}
 
 
@@ -131,7 +131,7 @@ def complete(
 
 def _land(head: np.ndarray, rows: np.ndarray, place: Place, spec: Representation) -> None:
     """Change turns and steps of ``rows`` so that the frame behind them stands at ``place``."""
-    weights = np.sin(np.pi * (np.arange(len(rows)) + 0.5) / len(rows)) ** 2
+    weights = np.sin(np.pi * (np.arange(len(rows)) + 0.5) / len(rows))
     weights /= weights.sum()  # the change with the least sum of squares / weight that adds up to an error
     begin = place_of(head, len(head), spec.name)
     error = (place.heading - begin.heading) / 2 - rows[:, 0].sum()
