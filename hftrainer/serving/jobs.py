@@ -69,6 +69,9 @@ class Job:
         message: what is being done.
         result: what came out: a list of motions, or a dictionary.
         error: why nothing did.
+        made: motions of the first rows, while the others are still to be made.
+        now: rows of the present pass.
+        finished: when it was over, seconds of ``time.monotonic``.
     """
 
     verb: str
@@ -83,6 +86,7 @@ class Job:
     result: Any = None
     error: str | None = None
     made: list[Motion] = field(default_factory=list)
+    now: int = 0
     finished: float = 0.0
     _watchers: set[Callable[[], None]] = field(default_factory=set)
 
@@ -299,7 +303,7 @@ class Jobs:
         room, shares = self.limits.together, list[tuple[Job, Sequence[Row]]]()
         for job in jobs:
             rows = job.rows[len(job.made) :][:room]
-            room -= len(rows)
+            room, job.now = room - len(rows), len(rows)
             shares.append((job, rows))
         flat = [row for _, rows in shares for row in rows]
         frames = None if flat[0].frames is None else [row.frames for row in flat]
@@ -330,7 +334,7 @@ class Jobs:
 def _progress(job: Job, share: float) -> float:
     """How far a job is when its present pass is so far; never less than was said before."""
     done = len(job.made)
-    now = share if not job.rows else (done + share * (len(job.rows) - done)) / len(job.rows)
+    now = share if not job.rows else (done + share * job.now) / len(job.rows)
     return max(job.progress or 0.0, round(now, 4))
 
 
