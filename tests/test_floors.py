@@ -12,7 +12,7 @@ FLOORS = {
 LIBRARIES = {
     "errors": "", "motion": "numpy scipy", "models": "numpy torch safetensors tokenizers huggingface_hub",
     "data": "numpy scipy", "training": "numpy torch tokenizers safetensors accelerate peft", "pipelines": "numpy torch",
-    "evaluation": "numpy scipy bert_score", "rendering": "numpy scipy PIL av", "bench": "numpy torch",
+    "evaluation": "numpy scipy bert_score", "rendering": "numpy scipy PIL av moderngl", "bench": "numpy torch",
     "quality": "numpy", "client": "", "serving": "numpy fastapi starlette pydantic uvicorn",
     "cli": "torch", "__init__": "", "__main__": "",
 }  # fmt: skip

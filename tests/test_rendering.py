@@ -256,8 +256,8 @@ def test_an_interrupt_leaves_nothing_half(tmp_path, ending, monkeypatch):
 
     old = tmp_path / f"old{ending or '.txt'}"
     old.write_text("an older file")
-    monkeypatch.setattr("hftrainer.rendering.video.draw_frames", broken)
-    monkeypatch.setattr("hftrainer.rendering.video.contact_sheet", no_sheet)
+    monkeypatch.setattr("hftrainer.rendering.look.draw_frames", broken)
+    monkeypatch.setattr("hftrainer.rendering.look.contact_sheet", no_sheet)
     for name in ("new" + ending, *([old.name] if ending else [])):
         with pytest.raises(KeyboardInterrupt):
             render(WALK, tmp_path / name, size=64)

@@ -24,6 +24,7 @@ from hftrainer.cli.motions import (
 )
 from hftrainer.cli.outputs import DATA, PICTURES, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero
+from hftrainer.cli.pictures import add_style_flags, style_of
 from hftrainer.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--end", type=above_zero("seconds"), help="where it ends (default the motion's end)")
     add_model_flags(parser)
     add_drawing_flags(parser)
+    add_style_flags(parser)
     parser.flag("-o", "--output", action="append", metavar="FILE",
                 help=f"may be repeated; {', '.join(DATA + PICTURES)}")  # fmt: skip
 
@@ -84,6 +86,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     (file,) = check_files([args.file])
     check_names(args.named)
     (outputs,) = plan(args.output or [], 1, DATA + PICTURES)
+    style = style_of(args)
     pipe = open_model(args, progress, "edit")
     settings = settings_of(args, pipe, "edit")
     motion = read_motion(pipe, file, args)
@@ -92,6 +95,6 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     made = pipe.edit(motion, args.sentence, part=args.part, span=span, seed=args.seed, **settings)
     if not args.quiet:
         tell_unread(made, args.sentence)
-    write(made, outputs, args.sentence, progress)
+    write(made, outputs, args.sentence, progress, style)
     report = {"frames": len(made), "fps": made.fps, "files": [str(out) for out in outputs], "about": dict(made.about)}
     return Done(report, [str(out) for out in outputs])

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from hftrainer.cli.motions import SETTINGS, add_drawing_flags, open_model, settings_of
 from hftrainer.cli.outputs import DATA, PICTURES, check_folder, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, near, whole
+from hftrainer.cli.pictures import add_style_flags, style_of
 from hftrainer.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--samples", type=whole(1), default=1, help="motions for each sentence (default 1)")
     parser.flag("--seed", type=whole(0), default=0, help="the same seed gives the same motion (default 0)")
     add_drawing_flags(parser)
+    add_style_flags(parser)
     parser.flag("--temperature", type=above_zero(), help="below 1 more usual, above 1 more surprising")
     parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
     parser.flag("--prompt-mode", metavar="MODE", help="own, official_nolen, official_len, or direct: as it stands")
@@ -128,11 +130,13 @@ def make(args: argparse.Namespace, prompts: Sequence[str], progress: Progress) -
             yield chunk[index // args.samples], motion
 
 
-def write(motion: Motion, files: Sequence[Path], caption: str | None, progress: Progress) -> None:
+def write(
+    motion: Motion, files: Sequence[Path], caption: str | None, progress: Progress, style: dict[str, Any] | None = None
+) -> None:
     """Write one motion to all its files, data before pictures.
 
     Where only pictures were asked for, the motion rests in ``NAME.motion.npz`` until they stand, and stays there when
-    one fails: drawing never loses a motion.
+    one fails: drawing never loses a motion. ``style`` is what ``pictures.style_of`` found.
     """
     from hftrainer.motion.files import save
     from hftrainer.rendering.video import render
@@ -146,7 +150,7 @@ def write(motion: Motion, files: Sequence[Path], caption: str | None, progress: 
         for file in (file for file in files if file not in data):
             progress(f"drawing {file}")
             try:
-                render(motion, file, caption=caption)
+                render(motion, file, caption=caption, **(style or {}))
             except (ValueError, OSError, RuntimeError) as exc:
                 safe = f"The motion itself is safe in {kept or data[0]}."
                 raise RuntimeError(f"{file}: drawing failed: {str(exc).rstrip('.')}. {safe}") from exc
@@ -223,11 +227,12 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         raise RequestError("--seconds and --frames say the same thing; got both. Keep one.")
     count = len(prompts) * args.samples
     rows = plan(args.output or [], count, DATA + PICTURES)
+    style = style_of(args)
     report: list[dict[str, Any]] = []
     for index, (prompt, motion) in enumerate(make(args, prompts, progress)):
         if not args.quiet and index % args.samples == 0:
             tell_unread(motion, prompt)
-        write(motion, rows[index], prompt, progress)
+        write(motion, rows[index], prompt, progress, style)
         report.append(
             {
                 "prompt": prompt,

@@ -25,6 +25,7 @@ from hftrainer.cli.motions import (
 )
 from hftrainer.cli.outputs import DATA, PICTURES, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, whole
+from hftrainer.cli.pictures import add_style_flags, style_of
 from hftrainer.cli.progress import Progress
 
 
@@ -40,6 +41,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--caption", metavar="SENTENCE", help="of a model that denoises: what the motion shall be")
     add_model_flags(parser)
     add_drawing_flags(parser)
+    add_style_flags(parser)
     parser.flag("--candidates", type=whole(1), help=f"{CANDIDATES} (default 8)")
     parser.flag("-o", "--output", action="append", metavar="FILE",
                 help=f"may be repeated; {', '.join(DATA + PICTURES)}")  # fmt: skip
@@ -72,6 +74,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     files = check_files(args.files)
     check_names(args.named)
     (outputs,) = plan(args.output or [], 1, DATA + PICTURES)
+    style = style_of(args)
     pipe = open_model(args, progress, "inbetween")
     settings = settings_of(args, pipe, "inbetween", ("caption", "candidates"))
     from hftrainer.pipelines.joining import Place
@@ -90,6 +93,6 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         made = pipe.inbetween(motions[0], keep=keep, keep_seconds=seconds, seed=args.seed, **settings)
     if not args.quiet:
         tell_unread(made, args.caption)
-    write(made, outputs, args.caption, progress)
+    write(made, outputs, args.caption, progress, style)
     report = {"frames": len(made), "fps": made.fps, "files": [str(out) for out in outputs], "about": dict(made.about)}
     return Done(report, [str(out) for out in outputs])

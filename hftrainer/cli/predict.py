@@ -23,6 +23,7 @@ from hftrainer.cli.motions import (
 )
 from hftrainer.cli.outputs import DATA, PICTURES, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, whole
+from hftrainer.cli.pictures import add_style_flags, style_of
 from hftrainer.cli.progress import Progress
 
 
@@ -36,6 +37,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--caption", metavar="SENTENCE", help="what the motion is said to be")
     add_model_flags(parser)
     add_drawing_flags(parser)
+    add_style_flags(parser)
     parser.flag("--candidates", type=whole(1), help=f"{CANDIDATES} (default 8)")
     parser.flag("-o", "--output", action="append", metavar="FILE",
                 help=f"may be repeated; {', '.join(DATA + PICTURES)}")  # fmt: skip
@@ -49,6 +51,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     (file,) = check_files([args.file])
     check_names(args.named)
     (outputs,) = plan(args.output or [], 1, DATA + PICTURES)
+    style = style_of(args)
     pipe = open_model(args, progress, "predict")
     settings = settings_of(args, pipe, "predict", ("candidates",))
     motion = read_motion(pipe, file, args)
@@ -60,6 +63,6 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     )  # fmt: skip
     if not args.quiet:
         tell_unread(made, args.caption)
-    write(made, outputs, args.caption, progress)
+    write(made, outputs, args.caption, progress, style)
     report = {"frames": len(made), "fps": made.fps, "files": [str(out) for out in outputs], "about": dict(made.about)}
     return Done(report, [str(out) for out in outputs])

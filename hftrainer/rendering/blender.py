@@ -141,7 +141,7 @@ class BlenderStage(BodyStage):
         draft: bool = False,
         blender: str | None = None,
     ) -> None:
-        self.command = find_blender(blender, "the style blender")
+        self.command = find_blender(blender, "the style blender", "blender")
         self.samples = _DRAFT_SAMPLES if draft else _SAMPLES
         super().__init__(surfaces, size, foot, azimuth=azimuth)
 
@@ -169,7 +169,7 @@ class BlenderStage(BodyStage):
     def _run(self, frames: np.ndarray, folder: Path) -> None:
         """Let Blender write one RGBA picture for each frame into a folder."""
         posed = [surface.pose(self._held(surface, frames)) for surface in self.surfaces]
-        vertices = np.concatenate(posed, axis=1) - np.float32([0.0, self.floor, 0.0])
+        vertices = np.concatenate(posed, axis=1) - self.drop
         camera = self.camera
         np.savez(
             folder / "scene.npz", vertices=vertices, triangles=self.triangles, colours=self.colours, light=self.light,

@@ -81,6 +81,7 @@ class BodyStage:
         joints = [surface.joints[self._held(surface, np.arange(self.frame_count))] for surface in surfaces]
         self.scale = body_scale(joints[0])
         self.floor = self._lowest()
+        self.drop = np.array([0.0, self.floor, 0.0], np.float32)
         margin = 0.085 * min(size)
         box = (margin, margin, self.width - margin, self.height - max(margin, foot + 0.03 * self.height))
         joints = [each - [0.0, self.floor, 0.0] for each in joints]
@@ -123,7 +124,7 @@ class BodyStage:
                 yield self._shot(frame, [vertices[row] for vertices in posed])
 
     def _shot(self, frame: int, posed: list[np.ndarray]) -> Shot:
-        posed = [vertices - np.float32([0.0, self.floor, 0.0]) for vertices in posed]
+        posed = [vertices - self.drop for vertices in posed]
         vertices = np.concatenate(posed)
         turned = [surface.normals(each) for surface, each in zip(self.surfaces, posed, strict=True)]
         normals, areas = (np.concatenate(each) for each in zip(*turned, strict=True))

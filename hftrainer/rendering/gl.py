@@ -84,6 +84,7 @@ class Painter:
         self.one = self.context.framebuffer(self.context.renderbuffer(size, 4))
         self.context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         self.array: Any = None
+        self.buffer: Any = None
         self.triangles: np.ndarray | None = None
 
     def __call__(

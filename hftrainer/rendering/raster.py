@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,8 +124,8 @@ def rasterise(
     for channel in range(4):
         if channel < 3:
             third = np.ascontiguousarray(corner[:, 2, channel])
-            one, two = corner[:, 0, channel] - third, corner[:, 1, channel] - third
-            sample[filled] = third.take(owner) + a * one.take(owner) + b * two.take(owner)
+            to_one, to_two = corner[:, 0, channel] - third, corner[:, 1, channel] - third
+            sample[filled] = third.take(owner) + a * to_one.take(owner) + b * to_two.take(owner)
         else:
             sample[filled] = 1.0
         block = sample.reshape(rows, columns)
@@ -135,7 +136,7 @@ def rasterise(
 
 
 def _inside(
-    part: np.ndarray, edge: int, shares: list[tuple[np.ndarray, ...]], spans: tuple[np.ndarray, np.ndarray] | None
+    part: np.ndarray, edge: int, shares: Sequence[tuple[np.ndarray, ...]], spans: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[np.ndarray, ...]:
     """Samples inside triangles whose boxes are at most ``edge`` wide and high: whose, column, row, two shares."""
     steps = np.arange(edge, dtype=np.float32)

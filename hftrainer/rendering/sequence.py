@@ -10,7 +10,7 @@ from hftrainer.rendering.surface import Surface, to_linear
 
 _PALE = 0.72  # how much of its colour the first pose has lost
 _TURNED = np.deg2rad(22.0)  # how far the camera of poses in a row looks along it
-_APART = 0.82  # of the room that two poses take beside each other
+_APART = 0.95  # of the room that two poses take beside each other
 
 
 def in_a_row(surface: Surface, frames: np.ndarray) -> tuple[list[Surface], float]:
@@ -38,9 +38,7 @@ def in_a_row(surface: Surface, frames: np.ndarray) -> tuple[list[Surface], float
         moves = np.zeros((len(frames), 3))
         ahead = travel / far
         azimuth = float(np.arctan2(-ahead[2], ahead[0]))
-        turn = 1.0 if np.cos(azimuth - np.arctan2(forward[0], forward[2]) + _TURNED) > np.cos(
-            azimuth - np.arctan2(forward[0], forward[2]) - _TURNED) else -1.0  # fmt: skip
-        azimuth += turn * _TURNED
+        azimuth += _TURNED * np.sign(np.sin(np.arctan2(forward[0], forward[2]) - azimuth))  # towards their fronts
     else:
         places = np.concatenate([[0.0], np.cumsum(steps)])
         middle = (reach.max(axis=1) + reach.min(axis=1)) / 2

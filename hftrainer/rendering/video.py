@@ -13,11 +13,10 @@ import numpy as np
 from PIL import Image
 
 from hftrainer.motion.clip import Motion
-from hftrainer.motion.edit import resample
 from hftrainer.motion.files.atomic import written_whole
-from hftrainer.motion.representation.convert import convert
+from hftrainer.motion.smpl import SmplBody
+from hftrainer.rendering.look import Look
 from hftrainer.rendering.player import write_player
-from hftrainer.rendering.skeleton import contact_sheet, draw_frames
 
 #: What ``render`` can write, with what it is.
 FORMATS = {
@@ -36,8 +35,16 @@ def render(
     path: str | os.PathLike[str],
     *,
     size: int = 512,
-    caption: str | Sequence[str] | None = None,
+    caption: str | Sequence[str | None] | None = None,
     fps: float | None = None,
+    style: str = "skeleton",
+    poses: int | None = None,
+    sequence: bool | None = None,
+    together: bool = False,
+    draft: bool = False,
+    smpl: SmplBody | None = None,
+    gl: bool | None = None,
+    blender: str | None = None,
 ) -> Path:
     """Draw a motion into a file; the ending chooses what: mp4, gif, webp, png, html, or none for a folder.
 
@@ -49,16 +56,18 @@ def render(
         caption: a line under the figure; a list gives each of several motions its own.
         fps: frames per second of the picture; by default the motion's own (at most 25 for gif). A player shows
             every frame.
+        style, poses, sequence, together, draft, smpl, gl, blender: see ``hftrainer.rendering.look.Look``. A player has
+            its own.
 
     Returns:
         The path written.
 
     Raises:
-        ValueError: an unknown ending, a size or fps out of range, or not one caption for each motion.
+        ValueError: an unknown ending or style, a size or fps out of range, or not one caption for each motion.
         NoRouteError: the motion cannot become joints.
         FileNotFoundError: html in a checkout where the player was not built.
-        ModuleNotFoundError: mp4 without PyAV; the message says what to install.
-        OSError: the place cannot be written.
+        ModuleNotFoundError: mp4 without PyAV, or OpenGL asked for without moderngl; the message says what to install.
+        OSError: the place cannot be written; no OpenGL or no Blender where it was asked for, or Blender failed.
 
     >>> import tempfile
     >>> pose = np.random.default_rng(0).normal(size=(22, 3))
@@ -67,6 +76,7 @@ def render(
     'sheet.png'
     """
     path = Path(path)
+    look = Look(style, poses, sequence, together, draft, smpl, gl, blender)
     kind = path.suffix.lower()
     if kind not in FORMATS:
         known = ", ".join(f"{ending or 'none'} ({what})" for ending, what in FORMATS.items())
@@ -89,14 +99,12 @@ def render(
         return write_player(motions, path, captions=captions)
     if kind == ".mp4":
         _av()
-    joints = [_joints(m, m.fps if kind == ".png" else rate) for m in motions]
     if kind == ".png":
-        each = zip(joints, motions, captions, strict=True)
-        sheets = [contact_sheet(x, m.fps, size=size, caption=c) for x, m, c in each]
+        sheets = look.sheets(motions, size, captions)
         with written_whole(path) as beside:
             _stacked(sheets).save(beside, format="PNG", optimize=True)
         return path
-    panels = [draw_frames(x, rate, size=size, caption=c) for x, c in zip(joints, captions, strict=True)]
+    panels = look.films(motions, rate, size, captions)
     if kind == ".mp4":
         with written_whole(path) as beside:
             _write_mp4(_beside(panels), beside, rate)
@@ -108,11 +116,6 @@ def render(
         with written_whole(path) as beside:
             (_write_gif if kind == ".gif" else _write_webp)(_beside(panels), beside, rate)
     return path
-
-
-def _joints(motion: Motion, fps: float) -> np.ndarray:
-    joints = convert(motion, "joints")
-    return (resample(joints, fps) if fps != joints.fps else joints).data
 
 
 def _beside(panels: list[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:

@@ -92,13 +92,13 @@ with open(job["target"], "w") as file:
 """
 
 
-def find_blender(blender: str | None = None, what: str = ".fbx") -> list[str]:
+def find_blender(blender: str | None = None, what: str = ".fbx", extra: str = "fbx") -> list[str]:
     """The command that runs a Python script inside Blender.
 
     Args:
         blender: a Blender program, or a Python that has ``bpy``; by default this Python, when it has ``bpy``, else the
             ``blender`` on the path.
-        what: what needs it, for the message.
+        what, extra: what needs it, and the extra that brings it, for the message.
 
     Raises:
         FileNotFoundError: there is none.
@@ -114,7 +114,7 @@ def find_blender(blender: str | None = None, what: str = ".fbx") -> list[str]:
         if blender is None:
             raise FileNotFoundError(
                 f"{what} needs Blender; there is neither the package bpy nor a blender on the path. "
-                "pip install 'hftrainer[fbx]', or install Blender."
+                f"pip install 'hftrainer[{extra}]', or install Blender."
             )
     if not Path(blender).is_file():
         raise FileNotFoundError(f"blender must be a program; got {blender!r}. Give the path of Blender.")
