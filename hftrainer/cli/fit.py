@@ -126,25 +126,10 @@ def filled(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def told(goal: Path) -> dict[str, Any]:
-    """What the report says of a clip."""
-    import numpy as np
-
-    from hftrainer.motion.files.archive import read_arrays
-
-    arrays = read_arrays(npz(goal), ("error_mm", "betas"))[0]
-    error = arrays["error_mm"]
-    marks = {"mean": error.mean(), "p95": np.percentile(error, 95), "most": error.max()}
-    return {
-        "frames": len(error), "error_mm": {name: round(float(value), 2) for name, value in marks.items()},
-        "betas": arrays["betas"].round(4).tolist(),
-    }  # fmt: skip
-
-
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Fit a file or a folder."""
     from hftrainer.motion.files.atomic import written_whole
-    from hftrainer.motion.fitting import BodyFitting, fit_body
+    from hftrainer.motion.fitting import BodyFitting, fit_body, read_errors
 
     check_names(args.named)
     clips, target = clips_of(Path(args.source)), Path(args.output)
@@ -162,7 +147,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         for (name, motion), fit in zip(group, fit_body([m.data for _, m in group], body, how), strict=True):
             write(fit, motion, body, target / name, args.surface)
             done += 1
-    fitted = {name: told(target / name) for name, file in clips if str(file) not in wrong}
+    fitted = {name: read_errors(npz(target / name)) for name, file in clips if str(file) not in wrong}
     report: dict[str, Any] = {"body": body.name, "fitted": done, "skipped": sorted(there), "failed": wrong}
     report["clips"] = fitted
     lines = [f"failed: {reason if file in reason else f'{file}: {reason}'}" for file, reason in sorted(wrong.items())]

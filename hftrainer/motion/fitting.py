@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hftrainer.motion.clip import Motion
-from hftrainer.motion.files.archive import write_arrays
+from hftrainer.motion.files.archive import read_arrays, write_arrays
 from hftrainer.motion.files.notes import about_json
 from hftrainer.motion.representation.ik import joints_to_rotations
 from hftrainer.motion.representation.motion135 import JOINTS, checked_body, world_rotations
@@ -231,3 +231,28 @@ def save_fit(fit: BodyFit, motion: Motion, body: SmplBody, path: str | Path) -> 
         "mocap_framerate": motion.fps, "mocap_frame_rate": motion.fps, "joints": fit.joints.astype(np.float32),
         "error_mm": fit.error_mm.astype(np.float32), "body": body.name, "hftrainer": about_json(motion),
     })  # fmt: skip
+
+
+def read_errors(path: str | Path) -> dict[str, Any]:
+    """How well a clip fits, from the file that ``save_fit`` wrote.
+
+    Args:
+        path: the ``.npz``.
+
+    Returns:
+        JSON values: ``frames``; ``error_mm`` with ``mean``, ``p95`` and ``most`` over the frames, each the mean
+        distance of a frame's joints from where they should be; and ``betas``.
+
+    Raises:
+        ValueError: a file of another kind.
+    """
+    arrays, names = read_arrays(path, ("error_mm", "betas"))
+    if len(arrays) < 2 or not arrays["error_mm"].size:
+        raise ValueError(f"{Path(path).name}: the file must hold error_mm and betas; it holds {', '.join(names)}. "
+                         "It is not from a fit: choose another folder.")  # fmt: skip
+    error = arrays["error_mm"]
+    marks = {"mean": error.mean(), "p95": np.percentile(error, 95), "most": error.max()}
+    return {
+        "frames": len(error), "error_mm": {name: round(float(value), 2) for name, value in marks.items()},
+        "betas": arrays["betas"].round(4).tolist(),
+    }  # fmt: skip
