@@ -27,6 +27,7 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "samplers": ("hftrainer.quality", "sampler_quality", ("model", "seeds")),
     "generate": ("hftrainer.quality", "generation_speed", ("model",)),
     "generate --batch": ("hftrainer.bench", "decoding_speed", ("batch",)),
+    "models": ("hftrainer.pipelines.speeds", "model_speed", ("model", "verb", "way", "batch", "repeats")),
     "generate by denoising": ("hftrainer.pipelines.speed", "denoising_speed", ("model", "steps", "batch", "device")),
 }
 
@@ -35,13 +36,17 @@ def arguments(parser: Parser) -> None:
     """What ``hftrainer bench`` takes."""
     parser.add_argument("what", metavar="WHAT", help=", ".join(name for name in BENCHES if " " not in name))
     parser.flag(
-        "--model", metavar="NAME|FOLDER|REPO", help="quality, clean, generate: which model; the built-in one by default"
+        "--model", metavar="NAME|FOLDER|REPO", help="quality, clean, generate: which one; the built-in one by default; "
+        "models: also motiongpt, mdm, mogents or momask, at published size with weights by formula"
     )
     parser.flag("--data", metavar="DIR", help="quality, clean: dataset folder (default data/mocap)")
     parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5); samplers: 2, clean: 1")
     parser.flag("--batch", type=whole(2), help="generate: this many prompts together and one by one, at T5-base "
                 "size; or, with a model that denoises, motions in a batch (default 8)")  # fmt: skip
     parser.flag("--steps", type=whole(1), help="generate, with a model that denoises: how many steps (default 20)")
+    parser.flag("--verb", help="models: this verb only, for example generate")
+    parser.flag("--way", help="models: this way only, for example bf16")
+    parser.flag("--repeats", type=whole(1), help="models: timed runs of each measurement (default 3)")
     parser.flag("--device", help="generate, with a model that denoises: cpu, cuda, … (default cpu)")
     parser.flag("-o", "--output", metavar="FILE.json", help="keep the result, for example in results/")
 
@@ -72,7 +77,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     elif args.what == "generate" and args.batch is not None:
         which = "generate --batch"
     module, function, options = BENCHES[which]
-    flags = ("model", "data", "seeds", "batch", "steps", "device")
+    flags = ("model", "data", "seeds", "batch", "steps", "device", "verb", "way", "repeats")
     asked = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
     for name in asked:
         if name not in options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -164,7 +164,7 @@ class Masking:
 
     @torch.no_grad()
     def _together(self, jobs: Sequence[Job], masks: Masks) -> list[Drawn]:
-        bundle, own = self.bundle, masks.rng == "own"
+        own, bundle = masks.rng == "own", self.bundle if masks.precision == "fp32" else self.bundle.rounded()
         per, device = bundle.frames_per_token, bundle.device
         lengths = torch.tensor([-(-job.frames // per) if own else max(job.frames // per, 1) for job in jobs])
         text = torch.stack([self.told(job.prompt if own else job.prompt or "") for job in jobs])
@@ -179,10 +179,10 @@ class Masking:
         if jobs[0].kept is not None:
             there = [self._there(job, int(count)) for job, count in zip(jobs, lengths, strict=True)]
             starts = [_start(stream) for stream in zip(*there, strict=True)]
-        with self._products(masks):
-            codes = bundle.generate(text, lengths.to(device), settings, rng=rng, starts=starts)
-            if there is not None:
-                codes = _with_what_was_there(codes, there)
+        codes = bundle.generate(text, lengths.to(device), settings, rng=rng, starts=starts)
+        if there is not None:
+            codes = _with_what_was_there(codes, there)
+        with nullcontext() if masks.precision == "fp32" else torch.autocast(device.type, torch.bfloat16):
             rows = bundle.decode(codes, lengths if own else None)
         drawn = []
         for job, length, row in zip(jobs, lengths.tolist(), rows, strict=True):
@@ -194,11 +194,6 @@ class Masking:
                 made = np.where(job.kept, job.given.astype(np.float32), made)
             drawn.append(Drawn(made, seen))
         return drawn
-
-    def _products(self, masks: Masks) -> AbstractContextManager[Any]:
-        if masks.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.bundle.device.type, torch.bfloat16)
 
     def _there(self, job: Job, tokens: int) -> list[_There]:
         """What is there of a motion already, stream by stream."""

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from hftrainer.models.motion.mdm.network import Condition
-from hftrainer.models.motion.mdm.sampling import SAMPLERS, denoiser, sample
+from hftrainer.models.motion.mdm.sampling import SAMPLERS, denoiser
 from hftrainer.motion.representation.convert import convert
-from hftrainer.pipelines.denoising import Drawing, drawing_for
+from hftrainer.pipelines.denoising import drawing_for
 from hftrainer.pipelines.mdm import MDMPipeline
+from hftrainer.pipelines.plain import plain_denoise
 
 #: A motion of a batch may cost this many times one alone; the denoiser must reach this share of the best product.
 BATCH_BAR, SHARE_BAR = 1.05, 0.75
@@ -76,21 +76,6 @@ def step_operations(pipe: MDMPipeline, frames: int, tokens: int = 1) -> int:
     return 2 * (edges + config.layers * layer)
 
 
-def _plain(pipe: MDMPipeline, frames: int, drawing: Drawing) -> np.ndarray:
-    """One motion as the description reads: the sentence encoded again, two passes a step, single precision."""
-    bundle, config = pipe.bundle, pipe.bundle.config
-    told = Condition(frames=torch.ones(1, frames, dtype=torch.bool, device=bundle.device))
-    if config.condition == "text":
-        text, real = bundle.encode_text([PROMPT])
-        told = Condition(text=text, text_mask=real, frames=told.frames)
-    shape = (1, config.joints, config.features, pipe.denoising.whole_patches(max(frames, drawing.shown)))
-    made = sample(
-        bundle.network, pipe.denoising.schedule(drawing), shape, told, rng=[torch.Generator().manual_seed(0)],
-        guidance=drawing.guidance, merged=False,
-    )  # fmt: skip
-    return bundle.denormalize(made[0], frames).data
-
-
 def denoising_speed(
     model: str | None = None, steps: int | None = None, batch: int = 8, frames: int = 120, repeats: int = 3,
     device: str = "cpu",
@@ -123,7 +108,7 @@ def denoising_speed(
         return lambda: pipe([prompt] * size, [frames] * size, seed=list(range(size)), steps=count, **drawing)
 
     made(1)()  # warm-up, and the sentence is encoded
-    plain = _quickest(lambda: _plain(pipe, frames, fp32), repeats)
+    plain = _quickest(lambda: plain_denoise(pipe, PROMPT, frames, fp32), repeats)
     rows: list[dict[str, Any]] = []
     for sampler in SAMPLERS:
         for precision in _KINDS if sampler == "dpm" else ("fp32",):

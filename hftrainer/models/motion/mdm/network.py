@@ -102,6 +102,34 @@ def _cover(x: Tensor, hidden: bool | Tensor, axis: int) -> Tensor:
     return x.masked_fill(hidden.view(shape), 0)
 
 
+#: Sequences up to this length are attended to in products where ``quicker_in_products`` says so; bounds memory.
+_SHORT = 512
+
+
+def quicker_in_products(query: Tensor, dropout: float) -> bool:
+    """Whether two batched products beat torch's fused attention: in bfloat16 on a processor, over short sequences.
+
+    Measured in ``docs/performance.md``: there the fused one is slower than in single precision, most of all over many
+    groups of a few positions.
+    """
+    plain = query.device.type == "cpu" and query.dtype == torch.bfloat16 and dropout == 0
+    return plain and query.shape[-2] <= _SHORT and not torch.is_grad_enabled()
+
+
+def attend_in_products(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float = 0.0) -> Tensor:
+    """``F.scaled_dot_product_attention`` without dropout, written out.
+
+    >>> parts = torch.arange(12.0).view(3, 1, 1, 2, 2)
+    >>> same = F.scaled_dot_product_attention(*parts)
+    >>> bool(torch.allclose(attend_in_products(*parts, None), same))
+    True
+    """
+    weights = (query * query.shape[-1] ** -0.5) @ key.mT
+    if bias is not None:
+        weights += bias
+    return weights.softmax(-1) @ value
+
+
 class Attention(nn.Module):
     """Multi-head attention of a sequence to itself or to a memory: ``(T, B, D)``, ``(S, B, D)`` -> ``(T, B, D)``.
 
@@ -132,7 +160,8 @@ class Attention(nn.Module):
             for part in (query, key, value)
         )
         dropout = self.dropout if self.training else 0.0
-        found = F.scaled_dot_product_attention(query, key, value, bias, dropout)  # (B, H, T, D / H)
+        attend = attend_in_products if quicker_in_products(query, dropout) else F.scaled_dot_product_attention
+        found = attend(query, key, value, bias, dropout)  # (B, H, T, D / H)
         return self.out(found.permute(2, 0, 1, 3).reshape(frames * batch, width)).view(frames, batch, width)
 
 

@@ -14,6 +14,7 @@ Weights may also be ``.pt``. MoMask's bundle (``models.motion.momask.bundle``) i
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from typing import Any, ClassVar, Self
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import folder_hash, read_torch_file, resolve, write_json, written_folder
@@ -125,6 +126,7 @@ class MaskedBundle(ABC):
             )
         self.about, self.hash, self.text_name = dict(about or {}), "unsaved", text_name
         self.text: Tower | None = None
+        self._rounded: Self | None = None
         if text is not None:
             self.attach(text)
 
@@ -210,11 +212,25 @@ class MaskedBundle(ABC):
 
     def to(self, device: str | torch.device) -> Self:
         """Move the networks."""
+        self._rounded = None
         for network in self.networks.values():
             network.to(device)
         if self.text is not None:
             self.text.to(device)
         return self
+
+    def rounded(self) -> Self:
+        """The same to generate and decode with, its networks' products in bfloat16.
+
+        Weights are rounded once, when this is first called, and kept beside those in single precision: half as many
+        bytes again. Whoever changes weights after that moves the bundle (``to``) to have them rounded anew.
+        """
+        if self._rounded is None:
+            twin = copy.copy(self)
+            twin.networks = {name: _rounded(network) for name, network in self.networks.items()}
+            twin.motion_tokenizer = twin.networks["vq"]  # type: ignore[assignment]
+            self._rounded = twin
+        return self._rounded
 
     def attach(self, text: Tower) -> None:
         """Give the bundle its text tower.
@@ -411,6 +427,19 @@ class MoGenTSBundle(MaskedBundle):
     def decode(self, codes: Codes, lengths: Tensor | None = None) -> list[Tensor]:
         aux, grid = codes
         return generation.decode_codes(self.motion_tokenizer, aux, grid, lengths)
+
+
+def _rounded(network: Network) -> Network:
+    """A transformer wholly in bfloat16; of a motion tokenizer the layers with weights, whose codes stay as they are."""
+    if isinstance(network, LengthEstimator):
+        return network
+    twin = copy.deepcopy(network)
+    if isinstance(twin, MaskedTransformer | ResidualTransformer):
+        return twin.bfloat16()
+    for part in twin.modules():
+        if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d):
+            part.bfloat16()
+    return twin
 
 
 # --------------------------------------------------------------------------------------------------------------- files

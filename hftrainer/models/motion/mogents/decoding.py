@@ -178,7 +178,7 @@ def add_residuals(
     now = torch.where(cells, tokens, network.pad)
     found, total = [now], torch.zeros((), device=text.device)
     for number in range(1, layers + 1):
-        total = total + network.embed(now, number - 1)
+        total = total + network.embed(now, number - 1).float()
         layer = torch.tensor(number, device=text.device)
 
         def hidden(codes: Tensor, context: object, layer: Tensor = layer) -> Tensor:

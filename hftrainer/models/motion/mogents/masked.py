@@ -5,7 +5,11 @@ Legend as in ``transformer.py``; ``K`` codes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hftrainer.models.motion.mogents.transformer import Context, Transformer, TransformerConfig
 
@@ -20,7 +24,6 @@ class MaskedTransformer(Transformer):
     Source:
         MoMask, section 3.2, for one column; MoGenTS, section 3.3, for several.
 
-    >>> import torch
     >>> network = MaskedTransformer(TransformerConfig(codes=8, code_width=4, width=16, layers=1, heads=2)).eval()
     >>> real = torch.ones(2, 5, dtype=torch.bool)
     >>> network(torch.full((2, 5), network.mask), torch.zeros(2, 512), real).shape
@@ -37,14 +40,24 @@ class MaskedTransformer(Transformer):
         """See the class; ``text`` ``(B, W)``, ``real`` ``(B, T)`` bool."""
         return self.logits(self.hidden(tokens, self.context(text, real)))
 
+    def context(self, text: Tensor, real: Tensor, mixing: str | None = None) -> Context:
+        """See ``Transformer.context``; the few tokens that there are enter here, not cell by cell."""
+        context = super().context(text, real, mixing)
+        if self.training or torch.is_grad_enabled():
+            return context
+        return replace(context, entered=self.enter(self.tokens.weight))
+
+    def _enter(self, tokens: Tensor, context: Context) -> Tensor:
+        return self.enter(self.tokens(tokens)) if context.entered is None else F.embedding(tokens, context.entered)
+
     def hidden(self, tokens: Tensor, context: Context) -> Tensor:
         """``(B, N)`` tokens -> ``(B, N, D)``, from which ``logits`` are made of all cells or of some."""
         config = self.config
         if config.columns == 1:  # frames first in memory, which is the order in which dropout draws
-            x = self.enter(self.tokens(tokens.T))
+            x = self._enter(tokens.T, context)
             return self.along_poses(context.text, x, context).transpose(0, 1)
         columns = config.columns
-        x = self.enter(self.tokens(tokens)).unflatten(1, (-1, columns)).permute(1, 2, 0, 3)  # (T, J, B, D)
+        x = self._enter(tokens, context).unflatten(1, (-1, columns)).permute(1, 2, 0, 3)  # (T, J, B, D)
         text = context.text[:, None].expand(-1, columns, -1, -1)
         body = self.along_cells(text, x, context)
         if config.joint_attention:
@@ -71,7 +84,6 @@ def token_loss(logits: Tensor, labels: Tensor, ignored: int) -> tuple[Tensor, Te
         labels: ``(...)`` int64.
         ignored: label of a cell that does not count.
 
-    >>> import torch
     >>> loss, right = token_loss(torch.tensor([[9.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 5]), 5)
     >>> round(float(loss), 3), float(right)
     (0.0, 1.0)

@@ -132,6 +132,7 @@ class Context:
         frames: samples and token frames of the real ones.
         bias: ``(B, H, 1, P * J + N)`` of the first stage: 0, or minus infinity where there is nothing to attend to.
         time_bias: ``(B * J, H, 1, P + T)`` of the stage along time.
+        entered: ``(K + 2, D)`` of mask transformers, where nothing is trained: each token as the layers read it.
         source: ``(B, T, J)`` where a cell finds its result of the stage among columns, counted through
             ``(B, T, J)``; none where it is its own.
     """
@@ -142,6 +143,7 @@ class Context:
     bias: Tensor
     time_bias: Tensor | None = None
     source: Tensor | None = None
+    entered: Tensor | None = None
 
 
 class Transformer(nn.Module):
@@ -222,7 +224,8 @@ class Transformer(nn.Module):
             time_bias = self._bias(torch.cat((shown, real), 1).repeat_interleave(config.columns, 0))
         if config.joint_attention:
             source = sources(real, config.columns, config.mixing if mixing is None else mixing)
-        return Context(self.text(text)[None], real, real.nonzero(as_tuple=True), bias, time_bias, source)
+        told = self.text(text.to(self.text.weight.dtype))[None]
+        return Context(told, real, real.nonzero(as_tuple=True), bias, time_bias, source)
 
     def _bias(self, real: Tensor) -> Tensor:
         none = torch.zeros(real.shape, dtype=self.text.weight.dtype, device=real.device)
