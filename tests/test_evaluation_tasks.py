@@ -287,7 +287,8 @@ REFUSALS = {
     "a share of sentences": (["evaluate", "motiongpt", "--task", "m2t", "--data", "s", "-o", "x.json",
                               "--keep", "0.5"], "must come with --task pred or inbetween"),
     "multimodality alone": (["evaluate", "motiongpt", "--task", "t2m", "--data", "s", "-o", "x.json",
-                             "--multimodality", "3"], "must come with --task t2m and --evaluator"),
+                             "--multimodality", "3", "--evaluator", "none"],
+                            "must come with --task t2m and an evaluator"),
 }  # fmt: skip
 
 

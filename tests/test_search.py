@@ -98,7 +98,7 @@ def test_wrong_requests(evaluator, motions, capsys, tmp_path):
     where = ("--in", str(motions[0]))
     for words, said in (
         (["walk", "--evaluator", str(evaluator[1])], "--in must say where to look"),
-        (["walk", *where, "--evaluator", str(tmp_path / "no")], "--evaluator must be a folder"),
+        (["walk", *where, "--evaluator", str(tmp_path / "no")], "the evaluator must be a folder"),
         (["walk", "--in", str(tmp_path / "no"), "--evaluator", str(evaluator[1])], "--in must be a folder"),
         (["walk", "--in", str(tmp_path / "empty"), "--evaluator", str(evaluator[1])], "it is empty"),
         ([" ", *where, "--evaluator", str(evaluator[1])], "must be a sentence or a motion file"),

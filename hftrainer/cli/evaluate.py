@@ -3,7 +3,11 @@
 Tasks: t2m (sentences to motions), m2t (motions to sentences), pred (the rest of a motion from its start),
 inbetween (the middle from both ends), reconstruction (what the tokens keep). Every number is given as
 mean, std and 95 % interval over the replications, beside simple baselines. Retrieval, FID and diversity
-need --evaluator, a folder with an evaluator's networks; without one the report says so.
+come from an evaluator's networks, the built-in ones or those of --evaluator. A report of t2m tests itself:
+where real motions do not score as the evaluator remembers, the exit status is 1 and the report says why.
+
+FAMILY real is no model: the real motions themselves, how sentences find them and they their sentences
+(--task recall). With --calibrate the evaluator's folder keeps their row, for later reports to be tested against.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from hftrainer.cli.outputs import check_folder
 from hftrainer.cli.parser import Done, Parser, RequestError, near, whole
 from hftrainer.cli.progress import Progress
+from hftrainer.pipelines.table import BUILT_IN, KINDS, built_in
 
 if TYPE_CHECKING:
     from hftrainer.evaluation.captioning import Describe
@@ -25,15 +30,20 @@ if TYPE_CHECKING:
     from hftrainer.evaluation.population import Sample
     from hftrainer.evaluation.setting import Setting
     from hftrainer.motion import Motion
-    from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 
-FAMILIES = ("motiongpt",)
-TASKS = ("t2m", "m2t", "pred", "inbetween", "reconstruction")
+FAMILIES = (*KINDS, "real")
+TASKS = ("t2m", "m2t", "pred", "inbetween", "reconstruction", "recall")
+#: What a model must be able to do for a task.
+VERBS = {"t2m": "generate", "m2t": "caption", "pred": "predict", "inbetween": "inbetween"}
+#: Kinds of models whose tokens are measured by themselves.
+TOKENS = ("motiongpt",)
 PADDINGS = ("alone", "packed", "consumed")
 #: Shares kept at both ends where none are asked for: those of the published protocol.
 KEPT = {"pred": (0.2, 0.0), "inbetween": (0.25, 0.25)}
 #: Requests decoded at once.
 CHUNK = 32
+#: Seeds of one replication: every sample has its own, so that no two motions begin with the same noise.
+SEEDS = 1_000_000
 
 
 def _share(text: str) -> float:
@@ -55,7 +65,8 @@ def arguments(parser: Parser) -> None:
     parser.flag("--split", default="test", metavar="NAME", help="which list of the dataset (default test)")
     parser.flag("--replications", type=whole(1), default=20, help="how many times (default 20)")
     parser.flag("--limit", type=whole(1), help="only the first so many samples")
-    parser.flag("--evaluator", metavar="DIR", help="networks for R-precision, matching, FID, diversity")
+    parser.flag("--evaluator", metavar="DIR|none", help="networks for R-precision, FID; the built-in ones by default")
+    parser.flag("--calibrate", action="store_true", help="real: the evaluator's folder keeps the row")
     parser.flag("--cache", metavar="DIR", help="keep the evaluator's embeddings here, by content, and find them again")
     parser.flag("--padding", default="alone", metavar="HOW",
                 help=f"how the evaluator reads a batch: {', '.join(PADDINGS)} (default alone)")  # fmt: skip
@@ -80,6 +91,14 @@ def check(args: argparse.Namespace) -> tuple[float, float]:
             raise RequestError(f"--{what} must say what is measured: {', '.join(known)}.")
         if value not in known:
             raise RequestError(f"there is no {what} {value!r}. {near(value, known)}")
+    if args.task not in (tasks := tasks_of(args.family)):
+        raise RequestError(f"--task of {args.family} must be one of {', '.join(tasks)}; got {args.task}.")
+    if args.family == "real" and args.model is not None:
+        raise RequestError(f"--model must be left out with real, which is no model; got {args.model}.")
+    if args.model is None and args.family != "real" and args.family not in BUILT_IN.values():
+        raise RequestError(f"--model must say which model; none of the kind {args.family} is built in.")
+    if args.calibrate and args.family != "real":
+        raise RequestError(f"--calibrate must come with real, whose row is kept; got {args.family}. Leave it out.")
     if args.data is None:
         raise RequestError("--data must name a dataset folder. Make one with hftrainer data build.")
     if args.output is None:
@@ -89,12 +108,14 @@ def check(args: argparse.Namespace) -> tuple[float, float]:
     if Path(args.output).is_dir():
         raise RequestError(f"{args.output} must be a file; it is a folder. Name a file in it.")
     check_folder(Path(args.output).parent)
+    without = args.evaluator == "none"
+    if without and (args.cache is not None or args.family == "real"):
+        what = "--cache" if args.cache is not None else "real"
+        raise RequestError(f"{what} must come with an evaluator; got --evaluator none. Leave that out.")
     if args.cache is not None:
-        if args.evaluator is None:
-            raise RequestError("--cache must come with --evaluator, whose embeddings it keeps. Leave it out.")
         check_folder(Path(args.cache))
-    if args.multimodality is not None and (args.task != "t2m" or args.evaluator is None):
-        raise RequestError("--multimodality must come with --task t2m and --evaluator. Leave it out.")
+    if args.multimodality is not None and (args.task != "t2m" or without):
+        raise RequestError("--multimodality must come with --task t2m and an evaluator. Leave it out.")
     if args.keep is None:
         return KEPT.get(args.task, (0.0, 0.0))
     if args.task not in KEPT:
@@ -106,6 +127,19 @@ def check(args: argparse.Namespace) -> tuple[float, float]:
     if sum(keep) >= 1:
         raise RequestError(f"--keep must leave something hidden; got {keep[0]:g} and {keep[1]:g}. Keep less.")
     return keep
+
+
+def tasks_of(family: str) -> tuple[str, ...]:
+    """What can be measured of a kind of model.
+
+    >>> tasks_of("mdm"), tasks_of("real")
+    (('t2m', 'pred', 'inbetween'), ('recall',))
+    """
+    if family == "real":
+        return ("recall",)
+    verbs = KINDS[family].verbs
+    tokens = ("reconstruction",) if family in TOKENS else ()
+    return (*(task for task, verb in VERBS.items() if verb in verbs), *tokens)
 
 
 def chunks(count: int) -> Iterator[slice]:
@@ -129,7 +163,7 @@ def each_alone(work: Callable[[Sequence[Any]], Sequence[Any]], items: Sequence[A
         return [alone(item) for item in items]
 
 
-def generator(pipe: MotionGPTPipeline, progress: Progress) -> Generate:
+def generator(pipe: Any, progress: Progress) -> Generate:
     """Sentences to motions; a sentence that the model cannot read fails too."""
     from hftrainer.errors import GenerationError
 
@@ -148,7 +182,7 @@ def generator(pipe: MotionGPTPipeline, progress: Progress) -> Generate:
             rows = good[part]
             progress(f"generating {part.start + 1} of {len(good)} with seed {seed}")
             lengths = [min(max(frames[i], least), most) for i in rows]
-            made = pipe.attempts([prompts[i] for i in rows], lengths, seed=seed)
+            made = pipe.attempts([prompts[i] for i in rows], lengths, seed=[seed * SEEDS + i for i in rows])
             for i, motion in zip(rows, made, strict=True):
                 motions[i] = None if isinstance(motion, GenerationError) else motion
         return motions
@@ -156,7 +190,7 @@ def generator(pipe: MotionGPTPipeline, progress: Progress) -> Generate:
     return generate
 
 
-def describer(pipe: MotionGPTPipeline, progress: Progress) -> Describe:
+def describer(pipe: Any, progress: Progress) -> Describe:
     """Motions to the likeliest sentences. Nothing is drawn, so they are made once for all seeds."""
     told: list[str | None] = []
 
@@ -170,7 +204,7 @@ def describer(pipe: MotionGPTPipeline, progress: Progress) -> Describe:
     return describe
 
 
-def completer(pipe: MotionGPTPipeline, task: str, keep: tuple[float, float], progress: Progress) -> Complete:
+def completer(pipe: Any, task: str, keep: tuple[float, float], progress: Progress) -> Complete:
     """Motions to what the model makes of their kept parts."""
 
     def complete(motions: Sequence[Motion], seed: int) -> list[Motion | None]:
@@ -192,13 +226,15 @@ def completer(pipe: MotionGPTPipeline, task: str, keep: tuple[float, float], pro
 
 def measure(
     args: argparse.Namespace, keep: tuple[float, float], samples: Sequence[Sample], setting: Setting,
-    pipe: MotionGPTPipeline, progress: Progress,
+    pipe: Any, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """The report of one task."""
     from hftrainer.data.humanml3d import HumanML3D
-    from hftrainer.evaluation import captioning, motiongpt
+    from hftrainer.evaluation import captioning, drawn, motiongpt
     from hftrainer.evaluation.population import population
 
+    if args.task == "recall":
+        return drawn.real_motions(samples, setting)
     if args.task == "t2m":
         return motiongpt.text_to_motion(samples, generator(pipe, progress), setting, args.multimodality or 0)
     if args.task == "m2t":
@@ -229,42 +265,95 @@ def lines(report: dict[str, Any]) -> list[str]:
     return text + [f"note: {note}" for note in report["notes"]]
 
 
+def choose_evaluator(args: argparse.Namespace, representation: str) -> tuple[Any, Path | None]:
+    """The evaluator and its folder; without ``--evaluator`` the built-in one where it reads such motions.
+
+    Raises:
+        RequestError: it reads other motions.
+    """
+    from hftrainer.models.evaluator import find_evaluator, load_evaluator
+
+    if args.evaluator == "none":
+        return None, None
+    folder = find_evaluator(args.evaluator)
+    evaluator = load_evaluator(folder)
+    if evaluator.representation != representation:
+        if args.evaluator is None and args.family != "real":
+            return None, None
+        raise RequestError(
+            f"the evaluator must read {representation}; it reads {evaluator.representation}. Choose another."
+        )
+    if args.cache is not None:
+        from hftrainer.evaluation.cache import keep_encodings
+
+        evaluator = keep_encodings(evaluator, args.cache)
+    return evaluator, folder
+
+
+def open_model(args: argparse.Namespace, representation: str) -> Any:
+    """The model's pipeline.
+
+    Raises:
+        RequestError: it is of another kind than the family, or reads other motions than those of the dataset.
+    """
+    from hftrainer.cli.generate import check_device
+    from hftrainer.pipelines.table import kind_named, open_pipeline
+
+    check_device(args.device)
+    name = args.model or next(name for name, kind in built_in().items() if kind.name == args.family)
+    kind = kind_named(name)
+    if kind.name != args.family:
+        raise RequestError(f"--model must be of the kind {args.family}; {name} is {kind.name}. Ask for that one.")
+    pipe = open_pipeline(name, device=args.device)
+    reads = pipe.bundle.statistics.spec.name
+    if representation != reads:
+        raise RequestError(
+            f"the dataset must be {reads} for this model; it is {representation}. Choose another model."
+        )
+    return pipe
+
+
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Measure one task and write the report."""
     started = time.monotonic()
     keep = check(args)
-    from hftrainer.cli.generate import check_device
     from hftrainer.data.humanml3d import HumanML3D
+    from hftrainer.evaluation import drawn
     from hftrainer.evaluation.population import population
+    from hftrainer.evaluation.report import failure
     from hftrainer.evaluation.setting import Setting
-    from hftrainer.models.evaluator import Evaluator
     from hftrainer.motion.files.atomic import written_whole
-    from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 
     progress("reading the dataset")
     dataset = HumanML3D(args.data, (args.split,))
     samples = population(dataset, args.split, args.limit)
-    evaluator = None if args.evaluator is None else Evaluator.from_pretrained(args.evaluator)
-    if evaluator is not None and args.cache is not None:
-        from hftrainer.evaluation.cache import keep_encodings
-
-        evaluator = keep_encodings(evaluator, args.cache)
+    representation = samples[0].motion.representation.name
     progress("loading the model")
-    check_device(args.device)
-    pipe = MotionGPTPipeline.from_pretrained(args.model, device=args.device)
-    have, reads = samples[0].motion.representation.name, pipe.bundle.statistics.spec.name
-    if have != reads:
-        raise RequestError(f"the dataset must be {reads} for this model; it is {have}. Choose another model.")
-    if evaluator is not None and evaluator.representation != have:
-        raise RequestError(f"the evaluator must read {have}; it reads {evaluator.representation}. Choose another.")
+    evaluator, folder = choose_evaluator(args, representation)
+    pipe = None if args.family == "real" else open_model(args, representation)
+    about = {"name": "real motion", "hash": None}
+    if pipe is not None:
+        about = {"name": pipe.bundle.about.get("name", args.family), "hash": pipe.bundle.hash}
     setting = Setting(evaluator, args.replications, args.seed, args.padding, progress)
+    task = measure(args, keep, samples, setting, pipe, progress)
     report = {
         "family": args.family,
-        "model": {"name": pipe.bundle.about.get("name", args.family), "hash": pipe.bundle.hash},
+        "model": about,
         "dataset": {"name": dataset.name, "statistics": dataset.hash, "split": args.split, "limit": args.limit},
-        **measure(args, keep, samples, setting, pipe, progress),
-        "seconds": round(time.monotonic() - started, 1),
+        **task,
     }
+    if folder is not None and args.task in ("t2m", "recall"):
+        whole = drawn.as_report(
+            task, about["name"], samples, setting, dataset, args.split, weights=about["hash"], limit=args.limit,
+            kept=None if args.calibrate else drawn.kept_row(folder),
+            command=f"hftrainer evaluate {args.family} --task {args.task} --replications {args.replications}",
+        )  # fmt: skip
+        report |= {**whole, "protocol": {**task["protocol"], **whole["protocol"]}}
+        if args.calibrate:
+            drawn.keep_row(report, dataset.name, folder)
+    report["seconds"] = round(time.monotonic() - started, 1)
     with written_whole(args.output) as file:
         file.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return Done(report, [*lines(report), args.output])
+    drifted = failure(report) if "calibration" in report else None
+    more = [f"the report does not hold: {drifted}"] if drifted else []
+    return Done(report, [*lines(report), *more, args.output], 1 if drifted else 0)

@@ -17,34 +17,16 @@ from hftrainer.cli.progress import Progress
 if TYPE_CHECKING:
     from hftrainer.motion import Motion
 
-BUILT_IN = Path(__file__).resolve().parent.parent / "artifacts"
-
 
 def arguments(parser: Parser) -> None:
     """What ``hftrainer search`` takes."""
     parser.add_argument("question", metavar="SENTENCE|FILE", help="what is looked for")
     parser.flag("--in", dest="place", metavar="DIR|FILE.txt", help="folder of motions, or a sentence a line")
-    parser.flag("--evaluator", metavar="DIR", help="networks for sentences and motions; the built-in ones by default")
+    parser.flag("--evaluator", metavar="DIR", help="networks for sentences and motions; evaluator-mini by default")
     parser.flag("--most", type=whole(1), default=10, help="how many answers (default 10)")
     parser.flag("--from", dest="named", metavar="NAME", help="representation of .npy files whose shape has several")
     parser.flag("--fps", type=above_zero("frames per second"), help="frame rate of files that do not say theirs")
     parser.flag("--cache", metavar="DIR", help="keep embeddings here, by content, and find them again")
-
-
-def find_evaluator(name: str | None) -> Path:
-    """The folder of an evaluator.
-
-    Raises:
-        RequestError: none is named and none is built in, or the name is no folder.
-    """
-    if name is not None:
-        if not Path(name).is_dir():
-            raise RequestError(f"--evaluator must be a folder; {name} is none.")
-        return Path(name)
-    found = sorted(file.parent for file in BUILT_IN.glob("*/evaluator.json"))
-    if not found:
-        raise RequestError("--evaluator must name the folder of an evaluator; none is built in.")
-    return found[0]
 
 
 def read_place(place: Path, args: argparse.Namespace) -> tuple[dict[str, str | Motion], dict[str, str]]:
@@ -71,14 +53,14 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Put question and answers into one space, and print what is near."""
     if args.place is None:
         raise RequestError("--in must say where to look: a folder of motions, or a .txt file of sentences.")
-    folder = find_evaluator(args.evaluator)
     if args.cache is not None:
         check_folder(Path(args.cache))
     from hftrainer.errors import NoRouteError
     from hftrainer.evaluation.search import nearest, points, readable
-    from hftrainer.models.evaluator import load_evaluator
+    from hftrainer.models.evaluator import find_evaluator, load_evaluator
     from hftrainer.motion.files import READ, load
 
+    folder = find_evaluator(args.evaluator)
     progress("reading what is there")
     found, passed = read_place(Path(args.place), args)
     asked = Path(args.question)

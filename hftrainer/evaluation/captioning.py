@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from hftrainer.data.humanml3d import Caption
-from hftrainer.data.words import tokens
 from hftrainer.evaluation import language
 from hftrainer.evaluation.population import Sample
 from hftrainer.evaluation.replications import Tally
@@ -109,7 +108,7 @@ def motion_to_text(
 ) -> dict[str, Any]:
     """Sentences of motions: likeness to the captions under every policy, and retrieval with an evaluator.
 
-    The evaluator reads what was said with parts of speech from lists of words (``hftrainer.data.words.tokens``), and
+    The evaluator reads what was said (the classic one with parts of speech from ``hftrainer.data.words.tokens``), and
     beside it (``true …``) one caption of each sample, drawn in each replication.
 
     Args:
@@ -136,9 +135,9 @@ def motion_to_text(
             return
         rng = setting.rng(replication)
         order = rng.permutation(len(samples))
-        chosen = [sample.captions[int(rng.integers(len(sample.captions)))].words for sample in samples]
-        add_retrieval(to, setting.evaluator.texts([tokens(text).split() for text in said]), true, order)
-        add_retrieval(to, setting.evaluator.texts(chosen), true, order, "true ")
+        chosen = [sample.captions[int(rng.integers(len(sample.captions)))] for sample in samples]
+        add_retrieval(to, setting.texts(said), true, order)
+        add_retrieval(to, setting.texts(chosen), true, order, "true ")
 
     tally, failed = Tally(), []
     for replication in range(setting.replications):

@@ -67,11 +67,13 @@ def text_to_motion(
         if setting.evaluator is None or true is None:
             tally.add({}, lacking([*RETRIEVAL, *(f"true {name}" for name in RETRIEVAL), *SETS]))
             continue
-        texts = setting.evaluator.texts([caption.words for caption in chosen])
-        made = setting.evaluator.motions([motion for _, motion in kept], setting.padding)
-        add_retrieval(tally, texts[[i for i, _ in kept]], made, rng.permutation(len(kept)))
+        texts = setting.texts(chosen)
+        # Real motions draw first, so that their row is the same whatever model is measured.
         add_retrieval(tally, texts, true, rng.permutation(len(samples)), "true ")
+        made = setting.points([motion for _, motion in kept])
+        assert made is not None
         add_sets(tally, true, made, rng)
+        add_retrieval(tally, texts[[i for i, _ in kept]], made, rng.permutation(len(kept)))
         if multimodality_prompts:
             _add_multimodality(samples, generate, setting, multimodality_prompts, replication, tally)
     if setting.evaluator is None:

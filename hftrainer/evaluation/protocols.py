@@ -22,6 +22,7 @@ All lengths are cut to whole fours of frames.
 |---|---|
 | ``shuffle`` | repeat ``r`` has two generators of the seed ``42 + r``: Python's shuffles the samples, then draws captions and places; NumPy's draws lengths and pairs of the diversity |
 | ``permutation`` | one generator of the seed gives all repeats their orders |
+| ``drawn`` | repeat ``r`` has NumPy's generator of ``[seed, r]``: captions, then the real row, then the predicted one; each repeat has motions of its own (``hftrainer.evaluation.drawn``) |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any
 
 CAPTIONS = ("first", "selected", "random", "every")
 LENGTHS = ("common", "own", "reference", "window")
-DRAWS = ("shuffle", "permutation")
+DRAWS = ("shuffle", "permutation", "drawn")
 #: Motions are cut to whole fours of frames.
 UNIT = 4
 

@@ -34,7 +34,7 @@ AGAIN = {"R@1": 1e-4, "R@2": 1e-4, "R@3": 1e-4, "matching": 1e-3, "diversity": 1
 #: The same where predictions decide how long real motions are, or which of them count.
 ALIKE = {"R@1": 0.01, "R@2": 0.01, "R@3": 0.01, "matching": 0.03, "diversity": 0.1}
 #: What must agree before two reports may stand in one table.
-_SAME = ("split", "statistics", "evaluator", "captions")
+_SAME = ("split", "statistics", "evaluator", "captions", "data")
 #: Names of samples that are listed before a report says only how many there are.
 _LISTED = 50
 
@@ -119,12 +119,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def calibrate(report: Mapping[str, Any], expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def calibrate(
+    report: Mapping[str, Any],
+    expected: Mapping[str, Any] | None = None,
+    tolerance: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
     """The row of real motions beside what it should be.
 
     Args:
         report: with ``protocol``, ``rows``, ``counts`` and ``hashes``.
         expected: an earlier report; the published row of the protocol when not given.
+        tolerance: how far each measure may lie from the earlier report's; by default ``AGAIN`` or ``ALIKE``.
 
     Returns:
         ``holds`` (true, false, or null where nothing is known), ``against``, ``checks`` and ``reason``.
@@ -132,10 +137,11 @@ def calibrate(report: Mapping[str, Any], expected: Mapping[str, Any] | None = No
     protocol = report["protocol"]
     if expected is not None:
         real = expected["rows"]["real"]["metrics"]
-        tolerance = ALIKE if protocol["lengths"] == "common" or _left_out(report, expected) else AGAIN
+        alike = protocol["lengths"] == "common" or _left_out(report, expected)
+        tolerance = tolerance or (ALIKE if alike else AGAIN)
         known = Published(
             f"the report {expected['name']}", expected.get("command") or "an earlier report",
-            expected["rows"]["real"]["samples"], {m: real[m]["mean"] for m in AGAIN if m in real}, tolerance,
+            expected["rows"]["real"]["samples"], {m: real[m]["mean"] for m in AGAIN if m in real}, dict(tolerance),
         )  # fmt: skip
     elif protocol["name"] in PUBLISHED:
         known = PUBLISHED[protocol["name"]]

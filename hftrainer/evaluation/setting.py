@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from hftrainer.data.humanml3d import Caption
+from hftrainer.data.words import tokens
 from hftrainer.evaluation.metrics import TooFewSamples, diversity, diversity_pairs, frechet, retrieval
 from hftrainer.evaluation.replications import Tally
-from hftrainer.models.evaluator import Evaluator
+from hftrainer.models.evaluator import AnyEvaluator, Evaluator
 from hftrainer.motion.clip import Motion
 
 RANKS = ("R@1", "R@2", "R@3")
@@ -44,11 +46,11 @@ class Setting:
         evaluator: networks for retrieval, FID and diversity; ``None`` leaves these undefined.
         replications: how many times.
         seed: of the first replication; the next has the next.
-        padding: how the evaluator reads a batch (see ``TextMotionEvaluator.encode_motions``).
+        padding: how the classic evaluator reads a batch (see ``TextMotionEvaluator.encode_motions``).
         say: gets a line of progress.
     """
 
-    evaluator: Evaluator | None = None
+    evaluator: AnyEvaluator | None = None
     replications: int = 20
     seed: int = 0
     padding: str = "alone"
@@ -60,7 +62,23 @@ class Setting:
 
     def points(self, motions: Sequence[Motion]) -> np.ndarray | None:
         """Embeddings ``(N, width)``, or ``None`` without an evaluator."""
-        return None if self.evaluator is None else self.evaluator.motions(motions, self.padding)
+        if self.evaluator is None:
+            return None
+        if isinstance(self.evaluator, Evaluator):
+            return self.evaluator.motions(motions, self.padding)
+        return self.evaluator.motions(motions)
+
+    def texts(self, said: Sequence[Caption | str]) -> np.ndarray:
+        """Embeddings ``(N, width)`` of captions, or of sentences without parts of speech, which are then looked up.
+
+        Raises:
+            ValueError: there is no evaluator.
+        """
+        if self.evaluator is None:
+            raise ValueError("sentences need an evaluator to be encoded; got none.")
+        if isinstance(self.evaluator, Evaluator):
+            return self.evaluator.texts([tokens(s).split() if isinstance(s, str) else s.words for s in said])
+        return self.evaluator.texts([s if isinstance(s, str) else s.text for s in said])
 
     def begin(self, replication: int) -> np.random.Generator:
         """Say which replication begins; its draws."""
@@ -89,9 +107,9 @@ def add_retrieval(
 def add_sets(tally: Tally, true: np.ndarray, made: np.ndarray, rng: np.random.Generator) -> None:
     """FID and diversities of one replication, or why there is none."""
     measures: Mapping[str, Callable[[], float]] = {
+        "true diversity": lambda: diversity(true, *diversity_pairs(len(true), rng)),
         "FID": lambda: frechet(true, made),
         "diversity": lambda: diversity(made, *diversity_pairs(len(made), rng)),
-        "true diversity": lambda: diversity(true, *diversity_pairs(len(true), rng)),
     }
     for name, measure in measures.items():
         try:
@@ -105,7 +123,7 @@ def report(
 ) -> dict[str, Any]:
     """The layout at the top of this file, without baselines."""
     evaluator, notes = setting.evaluator, []
-    if evaluator is not None and samples <= (width := evaluator.network.config.width):
+    if evaluator is not None and samples <= (width := evaluator.width):
         notes.append(f"FID needs more than {width} samples in {width} dimensions; of {samples} it is far too high.")
     known = None if evaluator is None else {"hash": evaluator.hash, "padding": setting.padding}
     return {

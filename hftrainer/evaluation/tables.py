@@ -80,6 +80,27 @@ def denoising(report: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def speeds(*reports: Mapping[str, Any]) -> str:
+    """What ``hftrainer bench models`` measured, of one model or of several."""
+    rows: list[list[object]] = []
+    for report in reports:
+        if report["plain"] is not None:
+            plain = report["plain"]
+            rows.append([f"{report['model']}: generate, plain", 1, plain["s_median"], plain["s_p95"], plain["busy_s"], "",
+                         plain["peak_mb"], "", "", "1"])  # fmt: skip
+        for r in report["rows"]:
+            times = r.get("ratio", {"value": ""})
+            bar = f" (bar {times['bar']:g}{'' if times['holds'] else ', **below**'})" if "bar" in times else ""
+            rows.append([
+                f"{report['model']}: {r['verb']}, {r['way']}", r["batch"], r["s_median"], r["s_p95"], r["busy_s"],
+                f"{r['units_per_s']:g} {r['unit']}", r["peak_mb"], f"{r['share_of_products']:.0%}",
+                f"{r['share_of_reading']:.0%}", f"{times['value']}{bar}",
+            ])  # fmt: skip
+    head = ["model and verb", "batch", "s a motion, median", "p95", "processor s", "a second", "most memory, MB",
+            "of best product", "of best reading", "times as quick as plain"]  # fmt: skip
+    return markdown(head, rows)
+
+
 def _mean(value: Mapping[str, float] | None, digits: int = 3) -> str:
     if value is None:
         return "–"
@@ -166,7 +187,7 @@ def published(entry: Mapping[str, Any]) -> str:
 
 
 TABLES: dict[str, Callable[..., str]] = {
-    "bars": bars, "samplers": samplers, "denoising": denoising, "completion": completion, "captions": captions,
+    "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "completion": completion, "captions": captions,
     "reports": reports, "leaderboards": leaderboards, "published": published,
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import read_config, write_json
 from hftrainer.motion.files.atomic import written_whole
+from hftrainer.training.decoder_only import train_gpt2
 from hftrainer.training.evaluator import train_evaluator
 from hftrainer.training.length import train_length
 from hftrainer.training.loop import Say, Schedule, tell
@@ -38,6 +39,7 @@ _TRANSFORMERS = ("tokenizer", "text_tower")
 KINDS: dict[str, tuple[tuple[str, ...], Callable[[Run], None]]] = {
     "motiongpt-tokenizer": ((), train_tokenizer),
     "motiongpt-language": (("tokenizer", "tokens", "words", "text", "t5", "lora"), train_language),
+    "motiongpt-gpt2": (("tokenizer", "tokens", "text", "gpt2"), train_gpt2),
     "mdm": (("text_tower",), train_mdm),
     "momask-tokenizer": ((), train_residual_tokenizer),
     "mogents-tokenizer": ((), train_residual_tokenizer),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ class Evaluator:
 
     Attributes:
         hash: identity of the files it came from, ``"unsaved"`` before.
+        about: where it comes from and what it was seen to do; empty for the authors'.
         reads: what sentences must be: words with parts of speech.
 
     Raises:
@@ -62,6 +64,7 @@ class Evaluator:
         self.network, self.words = network.eval(), words
         self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         self.hash = "unsaved"
+        self.about: dict[str, Any] = {}
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Evaluator:
@@ -87,6 +90,7 @@ class Evaluator:
         config = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
         if "kind" in config:
             raise ArtifactError(f"{folder} must hold {cls.__name__}; got {config['kind']}. Use load_evaluator.")
+        about = config.pop("about", {})
         network = TextMotionEvaluator(read_config(EvaluatorConfig, config, FILES[0]))
         load_weights(network, folder / "evaluator.safetensors")
         try:
@@ -95,7 +99,7 @@ class Evaluator:
             raise ArtifactError(f"{folder / 'words.safetensors'} must hold vectors; got {error}.") from error
         words = WordVectors(json.loads((folder / "words.json").read_text(encoding="utf-8")), vectors)
         evaluator = cls(network, words, np.load(folder / "Mean.npy"), np.load(folder / "Std.npy"))
-        evaluator.hash = folder_hash(folder, FILES)
+        evaluator.hash, evaluator.about = folder_hash(folder, FILES), about
         return evaluator
 
     @classmethod
@@ -115,7 +119,8 @@ class Evaluator:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the evaluator to a folder that ``from_pretrained`` reads; it appears whole or not at all."""
         with written_folder(folder) as out:
-            write_json(out / "evaluator.json", asdict(self.network.config))
+            about = {"about": self.about} if self.about else {}
+            write_json(out / "evaluator.json", {**asdict(self.network.config), **about})
             save_weights(self.network, out / "evaluator.safetensors")
             write_json(out / "words.json", list(self.words.words))
             save_file({"vectors": self.words.vectors}, out / "words.safetensors")

@@ -13,14 +13,16 @@ from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import check_files, file_hash
 from hftrainer.models.checkpoint import read_named_tensors
 from hftrainer.models.evaluator import dual_official, official, temos_official
+from hftrainer.models.evaluator.contrast import ContrastEvaluator
 from hftrainer.models.evaluator.evaluator import Evaluator
 from hftrainer.models.evaluator.sentences import Motion272Evaluator, MotionClipEvaluator
 from hftrainer.models.tower_files import read_word_pieces
 
-AnyEvaluator = Evaluator | Motion272Evaluator | MotionClipEvaluator
+AnyEvaluator = Evaluator | Motion272Evaluator | MotionClipEvaluator | ContrastEvaluator
 #: Kinds by name; the first two are one class.
 KINDS: dict[str, type[AnyEvaluator]] = {
     "hml263": Evaluator, "kit251": Evaluator, "motion272": Motion272Evaluator, "motionclip135": MotionClipEvaluator,
+    "contrast": ContrastEvaluator,
 }  # fmt: skip
 #: The successor's artifact of MotionStreamer's evaluator.
 _SETTINGS, _PREPARATION = "config.json", "preprocessor_config.json"

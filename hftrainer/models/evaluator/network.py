@@ -96,15 +96,15 @@ class MovementEncoder(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """``(B, T, features - 4)`` -> ``(B, T // 4, width)``; with ``lengths`` as if each clip were alone."""
-        x = _blanked(features, lengths).transpose(1, 2)
+        x = blanked(features, lengths).transpose(1, 2)
         x = leaky_relu(self.dropout(self.first(x)), _SLOPE)
         if lengths is not None:  # beyond a clip's end its own padding is zero, and that of a batch is not
-            x = _blanked(x.transpose(1, 2), lengths // 2).transpose(1, 2)
+            x = blanked(x.transpose(1, 2), lengths // 2).transpose(1, 2)
         x = leaky_relu(self.dropout(self.second(x)), _SLOPE)
         return self.readout(x.transpose(1, 2))
 
 
-def _blanked(sequence: Tensor, lengths: Tensor | None) -> Tensor:
+def blanked(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     """``(B, L, D)`` with zeros behind each length; ``torch.where``, so that not even a NaN there gets through."""
     if lengths is None:
         return sequence

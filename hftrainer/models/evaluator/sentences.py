@@ -52,13 +52,14 @@ class SentenceEvaluator(ABC):
         representation: what motions must be in.
         reads: what sentences must be: text.
         hash: identity of the files it came from, ``"unsaved"`` before.
+        about: where it comes from and what it was seen to do; empty for the authors'.
 
     Raises:
         ArtifactError: the parts do not fit one another.
     """
 
     kind: ClassVar[str]
-    representation: ClassVar[str]
+    representation: str
     reads = "text"
     network: Any
 
@@ -75,6 +76,7 @@ class SentenceEvaluator(ABC):
         self.network, self.tokenizer = network.requires_grad_(False).eval(), tokenizer
         self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         self.hash = "unsaved"
+        self.about: dict[str, Any] = {}
         self._check_words()
 
     @abstractmethod
@@ -118,6 +120,7 @@ class SentenceEvaluator(ABC):
         config = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
         if config.pop("kind", "hml263") != cls.kind:
             raise ArtifactError(f"{folder} must hold an evaluator of kind {cls.kind}; it holds another.")
+        about = config.pop("about", {})
         with unfilled():
             network = cls._network(config)
         load_weights(network, folder / FILES[1])
@@ -125,12 +128,14 @@ class SentenceEvaluator(ABC):
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER)) if own else None
         evaluator = cls(network, tokenizer, np.load(folder / "Mean.npy"), np.load(folder / "Std.npy"))
         evaluator.hash = folder_hash(folder, (*FILES, TOKENIZER) if own else FILES)
+        evaluator.about = about
         return evaluator
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the evaluator to a folder that ``from_pretrained`` reads; it appears whole or not at all."""
         with written_folder(folder) as out:
-            write_json(out / FILES[0], {"kind": self.kind, **asdict(self.network.config)})
+            about = {"about": self.about} if self.about else {}
+            write_json(out / FILES[0], {"kind": self.kind, **asdict(self.network.config), **about})
             save_weights(self.network, out / FILES[1])
             np.save(out / "Mean.npy", self.mean)
             np.save(out / "Std.npy", self.std)
