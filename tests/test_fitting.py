@@ -172,9 +172,11 @@ def test_the_command_on_one_file(tmp_path, capsys):
     save(Motion(marching(5), "joints", 30), tmp_path / "a.npz")
     assert main(["fit", str(tmp_path / "a.npz"), "-o", str(tmp_path / "out"), "--surface", "none", "--betas", "0"]) == 0
     assert "1 fitted, 0 were there, 0 failed" in capsys.readouterr().out
-    assert main(["fit", str(tmp_path / "a.npz"), "-o", str(tmp_path), "--skip-existing"]) == 2  # the input stands there
+    assert main(["fit", str(tmp_path / "a.npz"), "-o", str(tmp_path)]) == 2
+    assert "would be written over" in capsys.readouterr().err
+    save(Motion(marching(5), "joints", 30), tmp_path / "out" / "a.npz")
+    assert main(["fit", str(tmp_path / "a.npz"), "-o", str(tmp_path / "out"), "--skip-existing"]) == 2
     assert "not from a fit" in capsys.readouterr().err
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.npz", "fit.json"]
     for words, said in (
         (["no.npz", "-o", "x"], "nothing there"), ([str(tmp_path / "a.npz"), "-o", "x", "--body", "no.pkl"], "no.pkl"),
         ([str(tmp_path / "a.npz")], "-o"), ([str(tmp_path / "a.npz"), "-o", "x", "--from", "smpl"], "smpl"),

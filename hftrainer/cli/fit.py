@@ -134,6 +134,9 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     check_names(args.named)
     clips, target = clips_of(Path(args.source)), Path(args.output)
     check_folder(target)
+    over = [file for name, file in clips if npz(target / name).resolve() == file.resolve()]
+    if over:
+        raise RequestError(f"-o must not be where the input is; {over[0]} would be written over. Choose another.")
     there = {name for name, _ in clips if args.skip_existing and npz(target / name).exists()}
     full = [name for name, _ in clips if name not in there and filled(target / name)]
     if full and args.surface in ("both", "ply") and not args.skip_existing:
