@@ -21,6 +21,10 @@ from hftrainer.errors import ArtifactError
 PAD, END, UNKNOWN = 0, 1, 2
 _SPECIAL = ("<pad>", "</s>", "<unk>")
 _FILES = ("tokenizer.json", "words.safetensors")
+#: GPT-2's one special token: it ends a text, and pads.
+GPT2_END = "<|endoftext|>"
+#: What stands between a prompt and its answer where one network reads both.
+ANSWER = " \n "
 
 
 def motion_token(index: int) -> str:
@@ -134,10 +138,14 @@ class Pieces:
         if not isinstance(model, dict) or model.get("type") not in ("Unigram", "WordLevel", "BPE", "WordPiece"):
             raise ArtifactError(f"{file} must be a tokenizer with a model in it; got none. Copy the published file.")
         tokenizer = Tokenizer.from_file(str(file))
+        cls._check(tokenizer, file)
+        return cls(tokenizer)
+
+    @staticmethod
+    def _check(tokenizer: Tokenizer, file: Path) -> None:
         ids = [tokenizer.token_to_id(token) for token in _SPECIAL]
         if ids != [PAD, END, UNKNOWN]:
             raise ArtifactError(f"{file} must number {', '.join(_SPECIAL)} as 0, 1, 2; got {ids}. Is it T5's?")
-        return cls(tokenizer)
 
     def save(self, folder: str | Path) -> None:
         """Write the file that ``load`` reads."""
@@ -168,6 +176,20 @@ class Pieces:
                 f"{tokenizer.token_to_id(motion_token(wrong[0]))} for {motion_token(wrong[0])}. Use the published file."
             )
         return tokenizer
+
+
+class GPT2Pieces(Pieces):
+    """GPT-2's published tokenizer: pieces of bytes, with one special token that ends a text and pads."""
+
+    @staticmethod
+    def _check(tokenizer: Tokenizer, file: Path) -> None:
+        if tokenizer.token_to_id(GPT2_END) is None:
+            raise ArtifactError(f"{file} must have the token {GPT2_END}; it has none. Is it GPT-2's?")
+
+    @property
+    def end(self) -> int:
+        """Token id of the special token."""
+        return int(self.tokenizer.token_to_id(GPT2_END))
 
 
 def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hftrainer.models.motion.motiongpt.gpt2 import GPT2
 from hftrainer.models.motion.motiongpt.network import LanguageModel
 from hftrainer.models.text import pad
 
@@ -79,7 +80,7 @@ class Spoken:
 
 
 def speak(
-    network: LanguageModel,
+    network: LanguageModel | GPT2,
     requests: Sequence[Request],
     choices: Tensor,
     stop: int,
@@ -92,7 +93,7 @@ def speak(
     """Answers of requests, in their order.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode; an encoder-decoder, or a GPT-2 that is asked like one.
         requests: prompts and limits.
         choices: ``(N,)`` token ids that may be said; ``stop`` is among them.
         stop: the token id that ends an answer.
@@ -147,7 +148,7 @@ class _Loop:
 
     def __init__(
         self,
-        network: LanguageModel,
+        network: LanguageModel | GPT2,
         requests: Sequence[Request],
         choices: Tensor,
         stop: int,

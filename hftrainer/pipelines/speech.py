@@ -11,8 +11,9 @@ import torch
 from hftrainer.errors import GenerationError
 from hftrainer.models.motion.motiongpt.answers import Answer, parse_answer
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
+from hftrainer.models.motion.motiongpt.gpt2 import GPT2
 from hftrainer.models.motion.motiongpt.prompts import OFFICIAL_DECODING, Rules, code_token, fill
-from hftrainer.models.text import END, PAD, UNKNOWN
+from hftrainer.models.text import ANSWER, PAD, UNKNOWN
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.decoding import Draws, Request, Spoken, speak
 
@@ -113,8 +114,10 @@ class Speech:
         return fill(sentences["t2m" if told is None else "t2m_length"], caption=prompt.strip(), frames=told)
 
     def ids(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text, with the end mark."""
-        return (*self.bundle.text.encode(text, add_special_tokens=False).ids, END)
+        """Token ids of a prompt, with what closes one: the end mark, or what an answer follows."""
+        if isinstance(self.bundle.language_model, GPT2):
+            return tuple(self.bundle.text.encode(text + ANSWER).ids)
+        return (*self.bundle.text.encode(text, add_special_tokens=False).ids, self.bundle.stop)
 
     def motion_request(
         self, prompt: tuple[int, ...], frames: int | None, seed: int, blank: tuple[int, ...] | None, shortest: int
@@ -134,7 +137,7 @@ class Speech:
         """Answers of requests; ``kind`` is what a model of our own may say: ``motion`` or ``text``."""
         config, codes = self.bundle.language_model.config, self.bundle.motion_tokenizer.config.codes
         first = config.first_motion
-        stop, words = END, True
+        stop, words = self.bundle.stop, True
         if not self.own:
             choices = torch.arange(config.vocabulary)
         elif kind == "text":

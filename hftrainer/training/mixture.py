@@ -138,12 +138,16 @@ class Mixture:
         if task in CORRUPT:
             text = caption if task == CORRUPT[0] else motion_string(codes, self.rules.codes)
             return self._restore(rng, self.ids(text)[:-1])
+        asked, answer = self.texts(rng, task, codes, caption)
+        return self.ids(asked), self.ids(answer)
+
+    def texts(self, rng: np.random.Generator, task: str, codes: Sequence[int], caption: str) -> tuple[str, str]:
+        """One prompt and its answer as they are written; the arguments are those of ``sample``, without ``CORRUPT``."""
         draw = random.Random(int(rng.integers(2**63)))
-        asked, answer = self.instructions[task].example(
+        return self.instructions[task].example(
             draw, caption=caption, codes=codes, frames=len(codes) * self.rules.frames_per_token, rules=self.rules,
             quote=self.quotes,
         )  # fmt: skip
-        return self.ids(asked), self.ids(answer)
 
     def _restore(self, rng: np.random.Generator, row: Sequence[int]) -> tuple[list[int], list[int]]:
         if len(row) < 2:  # nothing can be hidden and something shown

@@ -20,7 +20,7 @@ from hftrainer.models.motion.motiongpt.official import language_model_keys
 from hftrainer.training.language import TokenClip, spellings
 
 _INDEX, _WEIGHTS = "motion_tokenizer.json", "motion_tokenizer.safetensors"
-_T5_FILES = ("model.safetensors", "pytorch_model.bin")
+_PUBLISHED = ("model.safetensors", "pytorch_model.bin")
 #: Rows of these belong to tokens.
 _BY_TOKEN = ("vocabulary.rows.weight", "head.weight")
 
@@ -108,13 +108,10 @@ def start_from_t5(network: LanguageModel, folder: str | Path) -> None:
     Raises:
         ArtifactError: neither file is there, or weights are absent or have other shapes; all are listed.
     """
-    folder = Path(folder)
-    found = next((folder / name for name in _T5_FILES if (folder / name).is_file()), None)
-    if found is None:
-        raise ArtifactError(f"{folder} must hold {' or '.join(_T5_FILES)}; it holds neither. Copy FLAN-T5's folder.")
     if network.config.word_width is not None:
         raise ArtifactError("a language model that begins as a T5 must have learned rows; got word_width.")
-    theirs, text = _read_weights(found), network.config.first_motion
+    found, theirs = read_published(folder)
+    text = network.config.first_motion
     state, wrong = network.state_dict(), []
     for ours, name in language_model_keys(network.config).items():
         value = theirs.get(name)
@@ -133,9 +130,22 @@ def start_from_t5(network: LanguageModel, folder: str | Path) -> None:
     network.load_state_dict(state)
 
 
+def read_published(folder: str | Path) -> tuple[Path, dict[str, Tensor]]:
+    """The weights file of a published model's folder, and what it holds.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    folder = Path(folder)
+    path = next((folder / name for name in _PUBLISHED if (folder / name).is_file()), None)
+    if path is None:
+        raise ArtifactError(f"{folder} must hold {' or '.join(_PUBLISHED)}; it holds neither. Copy the whole folder.")
+    return path, _read_weights(path)
+
+
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file  # only a start from T5 reads such a file here
+        from safetensors.torch import load_file  # only a published start reads such a file here
 
         return load_file(path)
     weights: dict[str, Tensor] = read_torch_file(path)

@@ -29,13 +29,14 @@ from hftrainer.models.artifact import (
 )
 from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.motiongpt import release
+from hftrainer.models.motion.motiongpt.gpt2 import GPT2, GPT2Config
 from hftrainer.models.motion.motiongpt.network import (
     LanguageModel,
     LanguageModelConfig,
     MotionTokenizer,
     TokenizerConfig,
 )
-from hftrainer.models.text import Pieces, Words
+from hftrainer.models.text import END, GPT2Pieces, Pieces, Words
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.specs import get_spec
 
@@ -142,7 +143,8 @@ class MotionGPTBundle:
     """Everything that MotionGPT needs to turn words into motion, in one object and one folder.
 
     Attributes:
-        motion_tokenizer, language_model: the networks.
+        motion_tokenizer: the network between motion and its codes.
+        language_model: the network between text and codes: T5's kind, or GPT-2's, which reads prompt and answer as one.
         text: the tokenizer of prompts; it knows words and motion tokens.
         words: where ``text`` comes from: words with vectors, or a published tokenizer.
         prompts: whose wording of requests the language model knows: ``"own"``, or MotionGPT's ``"official"``.
@@ -159,7 +161,7 @@ class MotionGPTBundle:
     def __init__(
         self,
         motion_tokenizer: MotionTokenizer,
-        language_model: LanguageModel,
+        language_model: LanguageModel | GPT2,
         words: Words | Pieces,
         statistics: Statistics,
         frame_range: tuple[int, int] = (40, 196),
@@ -202,6 +204,12 @@ class MotionGPTBundle:
         return self.start + 1
 
     @property
+    def stop(self) -> int:
+        """Token id that ends an answer."""
+        config = self.language_model.config
+        return config.end if isinstance(config, GPT2Config) else END
+
+    @property
     def device(self) -> torch.device:
         return next(self.language_model.parameters()).device
 
@@ -241,21 +249,28 @@ class MotionGPTBundle:
         if not (folder / "model_index.json").is_file():
             check_files(folder, FILES)
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        files = PIECES_FILES if index.get("text") == "pieces" else FILES
+        text = index.get("text")
+        files = PIECES_FILES if text in ("pieces", "gpt2") else FILES
         check_files(folder, files)
         if index.get("_class_name") != "MotionGPTPipeline":
             raise ArtifactError(f"{folder} must be a MotionGPT artifact; got {index.get('_class_name')!r}.")
-        words = Pieces.load(folder) if files is PIECES_FILES else Words.load(folder)
+        kinds: dict[str | None, type[Words | Pieces]] = {"pieces": Pieces, "gpt2": GPT2Pieces}
+        words = kinds.get(text, Words).load(folder)
         tokenizer = MotionTokenizer(read_config(TokenizerConfig, index["motion_tokenizer"], "motion_tokenizer"))
-        sizes = read_config(LanguageModelConfig, index["language_model"], "language_model")
-        with nullcontext() if sizes.word_width else unfilled():  # without word vectors the file holds every number
-            language = LanguageModel(sizes)
+        language: LanguageModel | GPT2
+        if text == "gpt2":
+            with unfilled():
+                language = GPT2(read_config(GPT2Config, index["language_model"], "language_model"))
+        else:
+            sizes = read_config(LanguageModelConfig, index["language_model"], "language_model")
+            with nullcontext() if sizes.word_width else unfilled():  # without word vectors the file holds every number
+                language = LanguageModel(sizes)
         load_weights(tokenizer, folder / "motion_tokenizer.safetensors", _TRAINING_ONLY)
         if language.config.word_width is None:
             load_weights(language, folder / "language_model.safetensors")
         else:
             load_weights(language, folder / "language_model.safetensors", _WORDS)
-            if isinstance(words, Pieces):
+            if isinstance(words, Pieces) or isinstance(language, GPT2):
                 raise ArtifactError(f"{folder}: word_width must be none with a published tokenizer; got a number.")
             fill_words(language, words)
         statistics = Statistics.load(folder, index.get("representation", "hml263"))
@@ -293,7 +308,7 @@ class MotionGPTBundle:
             folder: takes the place of what was there.
             dtype: of floating weights; ``torch.float16`` halves the size.
         """
-        pieces = isinstance(self.words, Pieces)
+        pieces, text = isinstance(self.words, Pieces), "gpt2" if isinstance(self.words, GPT2Pieces) else "pieces"
         with written_folder(folder) as out:
             save_weights(self.motion_tokenizer, out / "motion_tokenizer.safetensors", dtype, _TRAINING_ONLY)
             skip = () if self.language_model.config.word_width is None else _WORDS
@@ -307,7 +322,7 @@ class MotionGPTBundle:
                     "_library_name": "hftrainer",
                     "representation": self.representation,
                     "fps": self.statistics.spec.fps,
-                    **({"text": "pieces", "prompts": self.prompts} if pieces else {}),
+                    **({"text": text, "prompts": self.prompts} if pieces else {}),
                     "frame_range": list(self.frame_range),
                     "sampling": asdict(self.sampling),
                     "motion_tokenizer": asdict(self.motion_tokenizer.config),

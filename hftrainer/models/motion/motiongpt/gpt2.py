@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hftrainer.models.motion.motiongpt.network import FAR
+from hftrainer.models.motion.motiongpt.network import FAR, mask_bias
 
 #: Width, heads and layers of the published models.
 SHAPES = {"gpt2": (768, 12, 12), "gpt2-medium": (1024, 16, 24)}
@@ -76,6 +76,11 @@ class GPT2Config:
     def first_motion(self) -> int:
         """Token id of code 0."""
         return self.vocabulary - self.motion_tokens
+
+    @property
+    def word_width(self) -> None:
+        """There are no frozen word vectors: every token has a learned row."""
+        return None
 
 
 class Block(nn.Module):
@@ -161,9 +166,69 @@ class GPT2(nn.Module):
             cache.append(now)
         return self.norm(x), cache
 
-    def logits(self, states: Tensor) -> Tensor:
-        """``(..., W)`` -> ``(..., V)`` scores; the head is the embedding."""
+    def logits(self, states: Tensor, text: bool = True) -> Tensor:
+        """``(..., W)`` -> ``(..., V)`` scores; the head is the embedding. ``text`` is for encoder-decoders alone."""
         return states @ self.vocabulary.weight.T
+
+    def encode(self, tokens: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Prompts read once, for answers that are decoded as an encoder-decoder's are (``pipelines.decoding``).
+
+        The last token of a prompt is not read yet: the first token of the answer is said of it.
+
+        Args:
+            tokens: ``(B, L)`` prompts of at least one token, zeros behind them.
+
+        Returns:
+            Keys and values of each layer, then each prompt's last token and its place, ``(B, 1)`` both; and the
+            ``(B, 1, 1, L)`` mask bias of what was read.
+        """
+        at = torch.arange(tokens.shape[1], device=tokens.device)
+        count = ((tokens != 0) * (at + 1)).amax(1, keepdim=True)
+        mask = at[None] < count - 1
+        _, cache = self.read(tokens, mask, at[None])
+        return [*cache, (tokens.gather(1, count - 1), count - 1)], mask_bias(mask)
+
+    def memories(self, states: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """What ``encode`` gives holds the keys and values already."""
+        return states
+
+    def decode(
+        self,
+        tokens: Tensor,
+        memories: list[tuple[Tensor, Tensor]],
+        mask: Tensor,
+        past: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """States of an answer's tokens that follow the cached ``past``.
+
+        Args:
+            tokens: ``(B, L)``; the first token of all, which starts a decoder, stands for the prompt's last one.
+            memories, mask: of ``encode``, a row for each row of ``tokens``.
+            past: keys and values of the answer so far.
+
+        Returns:
+            ``(B, L, W)`` and the cache with these tokens in it.
+
+        >>> net = GPT2(GPT2Config(40, 11, positions=16, width=16, heads=2, layers=1, end=0)).eval()
+        >>> states, mask = net.encode(torch.tensor([[5, 6, 7, 0], [8, 9, 4, 2]]))
+        >>> hidden, _ = net.decode(torch.tensor([[0, 3], [0, 3]]), net.memories(states), mask)
+        >>> whole = net(torch.tensor([[5, 6, 7, 3]]))[0, 2:]
+        >>> torch.allclose(net.logits(hidden)[0], whole, atol=1e-5)
+        True
+        """
+        *layers, (last, count) = memories
+        start, read = past[0][0].shape[2] if past else 0, mask.shape[-1]
+        if not start:
+            tokens = torch.cat([last, tokens[:, 1:]], 1)
+        at = torch.arange(start, start + tokens.shape[1], device=tokens.device)
+        ahead = (torch.arange(start + tokens.shape[1], device=tokens.device)[None] > at[:, None]).float() * FAR
+        bias = torch.cat([mask.expand(len(tokens), 1, len(at), read), ahead.expand(len(tokens), 1, -1, -1)], -1)
+        x, cache = self.dropout(self.vocabulary(tokens) + self.positions(count + at)), []
+        for i, layer in enumerate(self.layers):
+            before = layers[i] if past is None else tuple(map(lambda *p: torch.cat(p, 2), layers[i], past[i]))
+            x, (key, value) = layer(x, bias, before)
+            cache.append((key[:, :, read:], value[:, :, read:]))
+        return self.norm(x), cache
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Rows ``(B, L)``, padded on the right, and their mask, True where real -> ``(B, L, V)`` scores."""
