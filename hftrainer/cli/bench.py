@@ -28,6 +28,7 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "generate": ("hftrainer.quality", "generation_speed", ("model",)),
     "generate --batch": ("hftrainer.bench", "decoding_speed", ("batch",)),
     "models": ("hftrainer.pipelines.speeds", "model_speed", ("model", "verb", "way", "batch", "repeats")),
+    "memory": ("hftrainer.pipelines.speeds", "memory_use", ("model",)),
     "generate by denoising": ("hftrainer.pipelines.speed", "denoising_speed", ("model", "steps", "batch", "device")),
 }
 

@@ -13,8 +13,9 @@ import torch
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.decoding import Draws, Request, speak
 from hftrainer.pipelines.masked import MaskedPipeline
+from hftrainer.pipelines.masking import Masks
 from hftrainer.pipelines.mdm import MDMPipeline
-from hftrainer.pipelines.measuring import Cost, cost, product_ceiling, reading_ceiling
+from hftrainer.pipelines.measuring import Cost, cost, forget_peak, peak_bytes, product_ceiling, reading_ceiling
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 from hftrainer.pipelines.plain import plain_denoise, plain_fill, plain_speak
 from hftrainer.pipelines.published import PUBLISHED, published_motiongpt
@@ -34,6 +35,8 @@ BARS = {
 }  # fmt: skip
 #: A motion of a batch may cost this many times one alone.
 BATCH_BAR = 1.05
+#: Kilobytes that a further prompt may take, its motion of 40 frames (42 kB) included.
+MEMORY_BAR_KB = 100.0
 #: The models that have a published size, and what they are called.
 MODELS = ("motiongpt", *PUBLISHED)
 
@@ -131,6 +134,33 @@ def model_speed(
             "peak_mb": round(plain.peak_bytes / 1e6),
         },
         "rows": rows,
+    }  # fmt: skip
+
+
+def memory_use(model: str | None = None, few: int = 100, many: int = 1000, frames: int = 40) -> dict[str, Any]:
+    """The most memory that a model takes for many prompts, beside the most for few, in one process.
+
+    Args:
+        model: name or folder; the first built-in one by default.
+        few, many: prompts.
+        frames: of each motion; short ones, because what could pile up is counted in prompts.
+
+    Returns:
+        JSON values: megabytes, and how many of them each further prompt takes beside the motion that it is answered
+        with.
+    """
+    pipe = open_pipeline(model, verb="generate")
+    peaks, made = {}, 0
+    for count in (min(few, 8), few, many):  # the first is a warm-up
+        forget_peak()
+        motions = pipe(_asked(count), [frames] * count, seed=list(range(count)))
+        peaks[count], made = peak_bytes(), motions[0].data.nbytes
+    more = (peaks[many] - peaks[few]) / (many - few)
+    return {
+        "what": "memory", "model_hash": pipe.bundle.hash, "frames": frames, "threads_used": torch.get_num_threads(),
+        "peak_mb": {str(count): round(peak / 1e6, 1) for count, peak in peaks.items()},
+        "motion_kb": round(made / 1e3, 1),
+        "kb_a_prompt": {"value": round(more / 1e3, 1), "bar": MEMORY_BAR_KB, "holds": more / 1e3 <= MEMORY_BAR_KB},
     }  # fmt: skip
 
 
@@ -278,21 +308,14 @@ def _masked(pipe: MaskedPipeline, frames: int) -> Model:
         codes, made = plain_fill(pipe, PROMPTS[0], frames)
         found = bundle if precision == "fp32" else bundle.rounded()
         rng = [torch.Generator().manual_seed(0)]
-        mine = found.generate(
-            bundle.encode_text([PROMPTS[0]]), torch.tensor([frames // bundle.frames_per_token]), _settings(), rng=rng
-        )  # fmt: skip
+        text, length = bundle.encode_text([PROMPTS[0]]), torch.tensor([frames // bundle.frames_per_token])
+        mine = found.generate(text, length, Masks().settings(), rng=rng)
         same = [float((one.flatten(1, -2) == other).float().mean()) for one, other in zip(mine, codes, strict=True)]
         features = np.abs(run(1, precision)[0].data - made) / bundle.statistics.std.numpy()
         return {"same_codes": round(min(same), 4), "mean_of_spread": float(f"{features.mean():.2g}")}
 
     same = {way: (lambda way=way: apart(way)) for way in ("fp32", "bf16")}  # type: ignore[misc]
     return Model(_count(*bundle.networks.values()), works, lambda: plain_fill(pipe, PROMPTS[0], frames), same)
-
-
-def _settings() -> Any:
-    from hftrainer.pipelines.masking import Masks
-
-    return Masks().settings()
 
 
 def _count(*networks: torch.nn.Module) -> int:

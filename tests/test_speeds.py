@@ -1,0 +1,114 @@
+"""Quick ways say what the plain way says; what is measured is measured as it is said."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hftrainer.models.motion.mdm.network import attend_in_products, quicker_in_products
+from hftrainer.models.motion.mogents.bundle import MoGenTSBundle
+from hftrainer.models.motion.mogents.official import MOGENTS, MOMASK
+from hftrainer.models.motion.mogents.release import read_release
+from hftrainer.models.motion.momask.bundle import MoMaskBundle
+from hftrainer.models.motion.motiongpt.network import LanguageModel, LanguageModelConfig
+from hftrainer.models.tower_files import read_clip
+from hftrainer.pipelines.decoding import Draws, Request, speak
+from hftrainer.pipelines.mdm import MDMPipeline
+from hftrainer.pipelines.mogents import MoGenTSPipeline
+from hftrainer.pipelines.momask import MoMaskPipeline
+from hftrainer.pipelines.plain import plain_denoise, plain_fill, plain_speak
+from hftrainer.pipelines.published import by_formula
+from hftrainer.pipelines.speeds import model_speed
+from tests import mdm_tiny
+from tests import mogents_release as authors
+
+
+@pytest.fixture(scope="module")
+def pipes(tmp_path_factory):
+    """MoGenTS and MoMask, small, with the published habits."""
+    where = tmp_path_factory.mktemp("masked")
+    tower = read_clip(authors.clip(where / "clip.pt"), context=77, precision="fp32")
+    found = {}
+    for name, family, bundle, pipeline in (
+        ("mogents", MOGENTS, MoGenTSBundle, MoGenTSPipeline), ("momask", MOMASK, MoMaskBundle, MoMaskPipeline),
+    ):  # fmt: skip
+        authors.write(where / name, family)
+        found[name] = pipeline(bundle.from_release(read_release(family, where / name), tower))
+    return found
+
+
+@pytest.mark.parametrize("name", ["mogents", "momask"])
+def test_masks_filled_quickly_are_those_filled_plainly(pipes, name):
+    """One pass, entered tokens, hidden cells alone: the same codes and the same motion, alone and in a batch."""
+    pipe, prompts = pipes[name], ["a person walks", "a man jumps"]
+    quick = pipe(prompts, [64, 64], seed=[3, 4])
+    for prompt, seed, motion in zip(prompts, (3, 4), quick, strict=True):
+        _, made = plain_fill(pipe, prompt, 64, seed)
+        assert np.abs(made - motion.data).max() < 1e-4 * np.abs(made).max()
+
+
+@pytest.mark.parametrize("name", ["mogents", "momask"])
+def test_bfloat16_is_near_and_leaves_the_networks_alone(pipes, name):
+    pipe = pipes[name]
+    before = {k: v.clone() for n in pipe.bundle.networks.values() for k, v in n.state_dict().items()}
+    rough, fine = (pipe(["a person walks"], [64], seed=3, precision=p)[0].data for p in ("bf16", "fp32"))
+    assert rough.dtype == np.float32 and np.isfinite(rough).all() and not np.array_equal(rough, fine)
+    after = {k: v for n in pipe.bundle.networks.values() for k, v in n.state_dict().items()}
+    assert all(torch.equal(before[k], after[k]) and after[k].dtype == before[k].dtype for k in before)
+    network = next(n for n in pipe.bundle.networks.values() if hasattr(n, "mask"))
+    twin = next(n for n in pipe.bundle.rounded().networks.values() if hasattr(n, "mask"))
+    real, text = torch.ones(1, 16, dtype=torch.bool), pipe.bundle.encode_text(["a person walks"])
+    tokens = torch.full((1, 16 * network.config.columns), network.mask)
+    with torch.no_grad():
+        one, other = network(tokens, text, real).softmax(-1), twin(tokens, text, real).float().softmax(-1)
+    assert 0 < 0.5 * float((one - other).abs().sum(-1).mean()) < 0.05
+
+
+def test_weights_are_rounded_once_and_anew_after_a_move(pipes):
+    bundle = pipes["momask"].bundle
+    first = bundle.rounded()
+    assert bundle.rounded() is first
+    assert bundle.to("cpu").rounded() is not first
+
+
+def test_speaking_quickly_says_what_speaking_plainly_says():
+    net = by_formula(LanguageModel(LanguageModelConfig(60, 31, 32, 2, 16, 64, 2, 2)))
+    asked = [Request((5, 6, 9, 1), (57,), 9, 9), Request((7, 1), (57,), 9, 9)]
+    choices = torch.arange(29, 59)
+    said = [s.tokens for s in speak(net, asked, choices, 58, Draws(greedy=True))]
+    assert said == [plain_speak(net, request, choices[choices != 58]) for request in asked]
+
+
+def test_denoising_quickly_makes_what_denoising_plainly_makes():
+    pipe = MDMPipeline(mdm_tiny.bundle())
+    quick = pipe(["he walks", "she runs"], [60, 60], seed=[0, 0])[0].data
+    assert np.abs(quick - plain_denoise(pipe, "he walks", 60)).max() < 1e-5
+
+
+@pytest.mark.parametrize("groups, places", [(30, 6), (2, 90)])
+def test_attention_in_products(groups, places):
+    parts = torch.randn(3, groups, 6, places, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
+    bias = torch.zeros(groups, 1, 1, places, dtype=torch.bfloat16)
+    bias[0, ..., places // 2 :] = -torch.inf
+    want = torch.nn.functional.scaled_dot_product_attention(*parts.float(), bias.float())
+    assert (attend_in_products(*parts, bias).float() - want).abs().max() < 0.03
+    with torch.no_grad():
+        assert quicker_in_products(parts[0], 0.0) and not quicker_in_products(parts[0].float(), 0.0)
+
+
+def test_a_report_of_a_models_speed(tmp_path):
+    folder = mdm_tiny.folder(tmp_path / "mdm", steps=20)
+    report = model_speed(str(folder), batch=2, frames=40, repeats=1)
+    rows = {(row["verb"], row["way"], row["batch"]): row for row in report["rows"]}
+    assert {verb for verb, _, _ in rows} == {"generate", "predict", "inbetween", "edit"} and len(rows) == 14
+    whole = rows["generate", "20 steps, fp32", 1]
+    assert whole["beside_plain"]["mean_of_spread"] < 1e-5 and whole["ratio"]["value"] > 0
+    assert rows["generate", "15 steps, fp32", 2]["over_alone"]["value"] > 0 and whole["share_of_products"] > 0
+    assert json.loads(json.dumps(report)) == report and report["plain"]["s_p95"] >= report["plain"]["s_median"]
+
+
+def test_a_verb_that_a_model_does_not_have(tmp_path):
+    folder = mdm_tiny.folder(tmp_path / "mdm", steps=20)
+    with pytest.raises(ValueError, match="generate: 20 steps, fp32"):
+        model_speed(str(folder), verb="caption")
