@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class Model:
     parameters: int
     works: Sequence[Work]
     plain: Callable[[], Any] | None = None
-    apart: dict[str, Callable[[], dict[str, float]]] = field(default_factory=dict)
+    apart: Mapping[str, Callable[[], dict[str, float]]] = field(default_factory=dict)
 
 
 def model_speed(
@@ -113,7 +114,7 @@ def model_speed(
     for work in works:
         alone = None
         for size in (1, batch):
-            found = cost(lambda work=work, size=size: work.run(size), repeats)  # type: ignore[misc]
+            found = cost(partial(work.run, size), repeats)
             row = _row(work, size, found, best[work.precision], reading)
             if plain is not None and work.verb == "generate":
                 row |= _ratio(BARS.get((model, work.way, size)), plain.busy_s / (found.busy_s / size))
@@ -237,8 +238,7 @@ def _language_model(frames: int) -> Model:
             tokenizer.decode(torch.tensor([said]) - first)
         return said
 
-    works = [Work(verb, "fp32", lambda size, verb=verb: run(verb, size), "tokens", requests[0][0].most)  # type: ignore[misc]
-             for verb, requests in asked.items()]  # fmt: skip
+    works = [Work(verb, "fp32", partial(run, verb), "tokens", about[0][0].most) for verb, about in asked.items()]
     same = {"fp32": lambda: {"same_answers": float(run("generate", 1)[0] == plain())}}
     return Model(_count(network, tokenizer), works, plain, same)
 
@@ -280,17 +280,16 @@ def _denoiser(pipe: MDMPipeline, frames: int) -> Model:
         return pipe(_asked(size), [frames] * size, seed=list(range(size)), **how)
 
     works = [
-        Work("generate", way, lambda size, how=how: run(size, **how), "steps", how.get("steps", steps),  # type: ignore[misc]
-             how["precision"])
+        Work("generate", way, partial(run, **how), "steps", how.get("steps", steps), how["precision"])
         for way, how in ways.items()
-    ]  # fmt: skip
+    ]
     works += _changes(pipe, frames, "15 steps, bf16", "steps", 15, **ways["15 steps, bf16"])
 
     def apart(**how: Any) -> dict[str, float]:
         one, other = run(1, **how)[0].data, plain_denoise(pipe, PROMPTS[0], frames)
         return {"mean_of_spread": float(f"{(np.abs(one - other) / pipe.bundle.statistics.std.numpy()).mean():.2g}")}
 
-    same = {way: (lambda how=how: apart(**how)) for way, how in list(ways.items())[:2]}  # type: ignore[misc]
+    same = {way: partial(apart, **how) for way, how in list(ways.items())[:2]}
     return Model(_count(pipe.bundle.network), works, lambda: plain_denoise(pipe, PROMPTS[0], frames), same)
 
 
@@ -300,8 +299,8 @@ def _masked(pipe: MaskedPipeline, frames: int) -> Model:
     def run(size: int, precision: str) -> Any:
         return pipe(_asked(size), [frames] * size, seed=list(range(size)), precision=precision)
 
-    works = [Work("generate", way, lambda size, way=way: run(size, way), "iterations", iterations, way)  # type: ignore[misc]
-             for way in ("fp32", "bf16")]  # fmt: skip
+    ways = ("fp32", "bf16")
+    works = [Work("generate", way, partial(run, precision=way), "iterations", iterations, way) for way in ways]
     works += _changes(pipe, frames, "bf16", "iterations", iterations, precision="bf16")
 
     def apart(precision: str) -> dict[str, float]:
@@ -314,7 +313,7 @@ def _masked(pipe: MaskedPipeline, frames: int) -> Model:
         features = np.abs(run(1, precision)[0].data - made) / bundle.statistics.std.numpy()
         return {"same_codes": round(min(same), 4), "mean_of_spread": float(f"{features.mean():.2g}")}
 
-    same = {way: (lambda way=way: apart(way)) for way in ("fp32", "bf16")}  # type: ignore[misc]
+    same = {way: partial(apart, way) for way in ways}
     return Model(_count(*bundle.networks.values()), works, lambda: plain_fill(pipe, PROMPTS[0], frames), same)
 
 
