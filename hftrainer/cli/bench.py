@@ -26,8 +26,10 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "quality": ("hftrainer.quality", "model_quality", ("model", "data", "seeds")),
     "samplers": ("hftrainer.quality", "sampler_quality", ("model", "seeds")),
     "generate": ("hftrainer.quality", "generation_speed", ("model",)),
+    "serve": ("hftrainer.serving.load", "load_test", ("model",)),
     "generate --batch": ("hftrainer.bench", "decoding_speed", ("batch",)),
     "models": ("hftrainer.pipelines.speeds", "model_speed", ("model", "verb", "way", "batch", "repeats")),
+    "kernels": ("hftrainer.pipelines.kernels", "kernel_speed", ("repeats",)),
     "memory": ("hftrainer.pipelines.speeds", "memory_use", ("model",)),
     "generate by denoising": ("hftrainer.pipelines.speed", "denoising_speed", ("model", "steps", "batch", "device")),
 }
@@ -47,7 +49,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--steps", type=whole(1), help="generate, with a model that denoises: how many steps (default 20)")
     parser.flag("--verb", help="models: this verb only, for example generate")
     parser.flag("--way", help="models: this way only, for example bf16")
-    parser.flag("--repeats", type=whole(1), help="models: timed runs of each measurement (default 3)")
+    parser.flag("--repeats", type=whole(1), help="models, kernels: timed runs of each measurement (default 3)")
     parser.flag("--device", help="generate, with a model that denoises: cpu, cuda, … (default cpu)")
     parser.flag("-o", "--output", metavar="FILE.json", help="keep the result, for example in results/")
 

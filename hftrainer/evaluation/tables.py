@@ -101,6 +101,15 @@ def speeds(*reports: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def kernels(report: Mapping[str, Any]) -> str:
+    """What ``hftrainer bench kernels`` measured."""
+    pairs: dict[tuple[str, str], dict[str, float]] = {}
+    for row in report["rows"]:
+        pairs.setdefault((row["what"], row["way"]), {})[row["precision"]] = row["ms"]
+    rows = [[f"{what}, {way}", ms["fp32"], ms["bf16"]] for (what, way), ms in pairs.items()]
+    return markdown([f"{report['threads_used']} thread, processor ms", "fp32", "bf16"], rows)
+
+
 def _mean(value: Mapping[str, float] | None, digits: int = 3) -> str:
     if value is None:
         return "–"
@@ -134,6 +143,30 @@ def captions(*reports: Mapping[str, Any]) -> str:
     return markdown(["model and references", *_CAPTIONS, "clips"], rows)
 
 
+def recall(report: Mapping[str, Any]) -> str:
+    """What ``hftrainer evaluate real`` measured: recall both ways."""
+    ranks, rows = (1, 2, 3, 5, 10), list[list[object]]()
+    for way in ("text to motion", "motion to text"):
+        for pool in ("of 32", "of all", "of all, same sentence counts"):
+            found = [report["metrics"].get(f"{way} R@{rank} {pool}") for rank in ranks]
+            rows.append([f"{way}, {pool}", *map(_mean, found)])
+    n = f"{report['samples']} real motions, {report['replications']} replications"
+    return markdown([n, *(f"R@{rank}" for rank in ranks)], rows)
+
+
+def calibration(report: Mapping[str, Any]) -> str:
+    """What an evaluator keeps of real motions, and how far right and wrong pairs are apart."""
+    metrics = report["metrics"]
+    names = {
+        "true R@1": "R@1 of 32", "true R@2": "R@2 of 32", "true R@3": "R@3 of 32",
+        "true matching": "distance of right pairs", "matching, wrong pairs": "distance of wrong pairs",
+        "right pair nearer": "a right pair is nearer than a wrong one", "true diversity": "diversity",
+        "text to motion median rank": "median rank of the right motion among all",
+    }  # fmt: skip
+    rows = [[said, _mean(metrics[name])] for name, said in names.items() if name in metrics]
+    return markdown([f"real motions, evaluator {report['hashes']['evaluator']}", "value"], rows)
+
+
 def reports(*those: Mapping[str, Any]) -> str:
     """Evaluation reports of one protocol.
 
@@ -154,7 +187,7 @@ def leaderboards(*those: Mapping[str, Any]) -> str:
     from hftrainer.evaluation.report import FORMAT, differences  # torch comes with it
 
     groups: list[list[Mapping[str, Any]]] = []
-    for one in (report for report in those if report.get("format") == FORMAT):
+    for one in (report for report in those if report.get("format") == FORMAT and report.get("task") != "recall"):
         home = next((group for group in groups if not differences(group[0], one)), None)
         if home is None:
             groups.append([one])
@@ -187,8 +220,8 @@ def published(entry: Mapping[str, Any]) -> str:
 
 
 TABLES: dict[str, Callable[..., str]] = {
-    "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "completion": completion,
-    "captions": captions, "reports": reports, "leaderboards": leaderboards,
+    "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "kernels": kernels,
+    "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
     "published": published,
 }  # fmt: skip
 

@@ -107,7 +107,7 @@ def product_ceiling(precision: str = "fp32", size: int = 1024, repeats: int = 5)
     True
     """
     one = torch.ones(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    return 2 * size**3 / _busy(lambda: one @ one, repeats) / 1e9
+    return 2 * size**3 / busy_seconds(lambda: one @ one, repeats) / 1e9
 
 
 def reading_ceiling(megabytes: int = 256, repeats: int = 3) -> float:
@@ -117,11 +117,15 @@ def reading_ceiling(megabytes: int = 256, repeats: int = 3) -> float:
     True
     """
     numbers = torch.ones(megabytes * 250_000)
-    return numbers.numel() * 4 / _busy(lambda: numbers.sum(), repeats) / 1e9
+    return numbers.numel() * 4 / busy_seconds(lambda: numbers.sum(), repeats) / 1e9
 
 
-def _busy(work: Callable[[], Any], repeats: int) -> float:
-    """Processor seconds of the quickest of some runs, over the threads."""
+def busy_seconds(work: Callable[[], Any], repeats: int) -> float:
+    """Processor seconds of the quickest of some runs, over the threads, after one to warm up.
+
+    >>> busy_seconds(lambda: sum(range(1000)), 1) > 0
+    True
+    """
     work()
     best = np.inf
     for _ in range(repeats):
