@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -121,7 +122,7 @@ class Pieces:
     tokenizer: Tokenizer
 
     @classmethod
-    def load(cls, folder: str | Path) -> Pieces:
+    def load(cls, folder: str | Path) -> Self:
         """Read ``tokenizer.json``.
 
         Raises:
