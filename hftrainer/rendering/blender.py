@@ -19,7 +19,7 @@ from hftrainer.rendering.raster import Layer
 from hftrainer.rendering.surface import Surface
 
 _SAMPLES, _DRAFT_SAMPLES = 48, 12
-_PATIENCE = (180.0, 90.0)  # seconds allowed for a start, and for each frame of 512 x 512
+_PATIENCE = (600.0, 300.0)  # seconds allowed for a start, and for each frame of 512 x 512
 _AT_ONCE = 240  # frames in one run of Blender; bounds the size of what is handed over
 
 _SCRIPT = """

@@ -8,11 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from hftrainer.motion.clip import Motion
 from hftrainer.motion.rotation import euler_to_matrix
 from hftrainer.motion.skeleton import SMPL22
+from hftrainer.rendering.body import BodyStage, Filler
+from hftrainer.rendering.film import film
+from hftrainer.rendering.gl import Painter
+from hftrainer.rendering.look import Look
 from hftrainer.rendering.skeleton import SAMPLES, Stage, draw_frames
+from hftrainer.rendering.surface import free_surface
 
 _BAR = 300.0  # frames per second
+_BODY_BAR = 60.0  # of the style body, with OpenGL, on two cores
 
 
 def marching(frames: int, fps: float = 20.0, heading: float = 0.0, speed: float = 1.2) -> np.ndarray:
@@ -69,6 +76,52 @@ def _plainly(joints: np.ndarray, size: int) -> None:
             np.asarray(canvas.reduce(SAMPLES))
 
 
+def body_speed(joints: np.ndarray, size: int, repeats: int) -> dict[str, Any]:
+    """Frames per second of the style ``body``, by NumPy alone and by OpenGL.
+
+    Args:
+        joints: ``(T, 22, 3)`` metres.
+        size: side of the picture, pixels.
+        repeats: how often; the median is told.
+
+    Returns:
+        JSON values for ``numpy`` and ``gl``: ``frames_per_second``, ``processor_ms_per_frame`` (of all threads), and of
+        ``gl`` what draws, ``bar`` and ``holds``; or why it is ``absent``.
+
+    >>> sorted(body_speed(marching(2), 64, 1))
+    ['gl', 'numpy']
+    """
+    surface = free_surface(Motion(joints, "joints", 20.0))
+    report: dict[str, Any] = {}
+    for road, asked in (("numpy", False), ("gl", True)):
+        try:
+            fill = Look("body", gl=asked).filler((size, size))
+        except (ModuleNotFoundError, OSError) as exc:
+            report[road] = {"absent": str(exc)}
+            continue
+
+        def stage(shape: tuple[int, int], foot: int, fill: Filler = fill) -> BodyStage:
+            return BodyStage([surface], shape, foot, fill)
+
+        rates, busy = [], []
+        for again in range(repeats + 1):
+            start, worked = time.perf_counter(), time.process_time()
+            for _ in film(stage, len(joints), (size, size), "a person walks", True):
+                pass
+            if again:  # the first loads tables and compiles shaders
+                rates.append(len(joints) / (time.perf_counter() - start))
+                busy.append((time.process_time() - worked) / len(joints) * 1000)
+        rate = float(np.median(rates))
+        report[road] = {
+            "frames_per_second": round(rate, 1),
+            "fastest": round(max(rates), 1),
+            "processor_ms_per_frame": round(float(np.median(busy)), 1),
+        }
+        if isinstance(fill, Painter):
+            report[road] |= {"drawn_by": fill.name, "bar": _BODY_BAR, "holds": rate >= _BODY_BAR}
+    return report
+
+
 def rendering_speed(frames: int = 200, size: int = 512, repeats: int = 5) -> dict[str, Any]:
     """Frames per second of ``draw_frames`` with caption, shadow, trail and a moving camera, files left out.
 
@@ -79,10 +132,10 @@ def rendering_speed(frames: int = 200, size: int = 512, repeats: int = 5) -> dic
 
     Returns:
         JSON values: ``frames_per_second`` (median), ``fastest``, ``plain_frames_per_second`` (each frame by itself, one
-        thread), ``ratio``, ``bar`` and ``holds``.
+        thread), ``ratio``, ``bar`` and ``holds``; ``body`` as ``body_speed`` tells it.
 
     >>> sorted(rendering_speed(4, 64, 1))[:3]
-    ['bar', 'device', 'fastest']
+    ['bar', 'body', 'device']
     """
     joints = marching(frames)
     for _ in draw_frames(joints[:2], 20.0, size=size, caption="a person walks"):
@@ -106,4 +159,5 @@ def rendering_speed(frames: int = 200, size: int = 512, repeats: int = 5) -> dic
         "ratio": round(rate / other, 2),
         "bar": _BAR,
         "holds": rate >= _BAR,
+        "body": body_speed(joints, size, repeats),
     }
