@@ -110,6 +110,17 @@ def kernels(report: Mapping[str, Any]) -> str:
     return markdown([f"{report['threads_used']} thread, processor ms", "fp32", "bf16"], rows)
 
 
+def memory(report: Mapping[str, Any]) -> str:
+    """What ``hftrainer bench memory`` measured."""
+    peaks: Mapping[str, float] = report["peak_mb"]
+    rows: list[list[object]] = [[f"{count} prompts: most memory, MB", peak] for count, peak in peaks.items()]
+    rows += [
+        [f"a motion of {report['frames']} frames itself, kB", report["motion_kb"]],
+        ["a further prompt, its motion included, kB", report["kb_a_prompt"]["value"]],
+    ]
+    return markdown([f"weights {report['model_hash']}", ""], rows)
+
+
 def _mean(value: Mapping[str, float] | None, digits: int = 3) -> str:
     if value is None:
         return "–"
@@ -221,7 +232,7 @@ def published(entry: Mapping[str, Any]) -> str:
 
 TABLES: dict[str, Callable[..., str]] = {
     "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "kernels": kernels,
-    "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
+    "memory": memory, "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
     "published": published,
 }  # fmt: skip
 
