@@ -13,7 +13,6 @@ from hftrainer.motion.edit import mirror
 from hftrainer.motion.files import load
 from hftrainer.motion.files.fbx import find_blender
 from hftrainer.motion.free_smpl import free_smpl_body
-from hftrainer.motion.skeleton import SMPL22
 from hftrainer.rendering import render
 from hftrainer.rendering.body import BodyStage
 from hftrainer.rendering.figure import LEFT, RIGHT
