@@ -3,6 +3,7 @@
 Every case runs in an interpreter of its own, because the hub's library reads its environment when it is imported.
 """
 
+import hashlib
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import pytest
 
 from hftrainer.errors import ArtifactError
 from hftrainer.models.sums import SUMS, check_sums, problems, read_sums, write_sums
+from hftrainer.models.tower_files import PUBLISHED
 from tests import tiny
 from tests.conftest import ROOT
 from tests.hub_server import running_hub
@@ -85,6 +87,67 @@ def test_a_cut_is_taken_up_where_it_broke(hub, python):
     hub.cut["w.safetensors"] = 12 << 20
     assert python(FETCH, "", "") == "w.safetensors"
     assert hub.downloads("w.safetensors") == [None, f"bytes={10 << 20}-"] and not hub.cut
+
+
+INTERRUPTED = """
+import hftrainer.models.hub, huggingface_hub.file_download as library
+def cut_short(url, file, **more):
+    class Cut:
+        def write(self, block):
+            file.write(block)
+            raise KeyboardInterrupt
+        def __getattr__(self, name):
+            return getattr(file, name)
+    whole(url, Cut(), **more)
+whole, library.http_get = library.http_get, cut_short
+try:
+    hftrainer.models.hub.fetch("someone/model")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_half_a_download_is_taken_up_by_another_process(hub, python, tmp_path):
+    data = random.Random(0).randbytes(21 << 20)
+    hub.commit(NAME, {"w.safetensors": data, "a.json": b"{}"})
+    assert python(INTERRUPTED) == "interrupted"
+    (part,) = (tmp_path / "home").rglob("*.part")
+    have = part.stat().st_size
+    assert 0 < have < len(data) and data.startswith(part.read_bytes())
+    assert python(FETCH, "", "") == "a.json w.safetensors"
+    assert hub.downloads("w.safetensors") == [None, f"bytes={have}-"] and not list((tmp_path / "home").rglob("*.part"))
+    assert python(FETCH, "", "", HF_HUB_OFFLINE="1") == "a.json w.safetensors"
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_part_that_is_no_beginning_is_thrown_away(hub, python, tmp_path, more):
+    """Other bytes, or too many of them: an earlier file of another name, a damaged disk."""
+    data = random.Random(0).randbytes(9 << 20)
+    hub.commit(NAME, {"w.safetensors": data})
+    part = tmp_path / "home" / "hub" / "models--someone--model" / "blobs" / f"{hashlib.sha256(data).hexdigest()}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(len(data) + more) if more else bytes(5 << 20))
+    if not more:
+        assert "other bytes came for w.safetensors" in python(FETCH, "", "") and not part.exists()
+    assert python(FETCH, "", "") == "w.safetensors"
+
+
+TOWER = """
+from hftrainer.errors import ArtifactError
+from hftrainer.models.tower_files import PUBLISHED, fetch_tower
+try:
+    fetch_tower("clip")
+except ArtifactError as error:
+    print(error)
+"""
+
+
+def test_a_text_tower_comes_with_its_hashes(hub, python):
+    hub.commit(PUBLISHED["clip"], {"config.json": b"{}", "model.safetensors": b"weights", "notes.txt": b"no"})
+    hub.rotten.add("model.safetensors")
+    assert "other bytes came for model.safetensors" in python(TOWER)
+    hub.rotten.clear()
+    assert "hashes" not in python(TOWER) and hub.downloads("notes.txt") == []
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "model_index.json"])

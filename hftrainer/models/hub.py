@@ -1,9 +1,10 @@
 """Artifacts on a hub: fetched with every file's hash compared, pushed from memory or from a folder.
 
 The hub's own library does the talking, so ``HF_ENDPOINT`` (a mirror), ``HF_HUB_OFFLINE``, ``HF_HOME`` and the token of
-``hf auth login`` mean here what they mean everywhere. A connection that is cut is taken up where it broke; files that
-came whole are not fetched twice. The library compares sizes; hashes are compared here, for the files that came now:
-SHA-256 of large files, git's SHA-1 of small ones, and the artifact's manifest where it has one.
+``hf auth login`` mean here what they mean everywhere. A connection that is cut is taken up where it broke, also by
+another process (``hftrainer.models.partial``); files that came whole are not fetched twice. The library compares sizes;
+hashes are compared here, for the files that came now: SHA-256 of large files, git's SHA-1 of small ones, and the
+artifact's manifest where it has one.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from hftrainer.errors import ArtifactError
+from hftrainer.models.partial import fetch_large, large_files
 from hftrainer.models.sums import check_sums, file_sum, write_sums
 
 #: What a repository's name looks like.
@@ -54,13 +57,20 @@ def cache_folder() -> Path:
     return Path(HF_HUB_CACHE)
 
 
-def fetch(repository: str, *, revision: str | None = None, local_files_only: bool = False) -> Path:
+def fetch(
+    repository: str,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    patterns: Sequence[str] | None = None,
+) -> Path:
     """The folder of a repository in the cache on this computer; what is not there is fetched, what came is checked.
 
     Args:
         repository: ``owner/name``.
         revision: branch, tag or commit.
         local_files_only: fetch nothing.
+        patterns: only files whose name matches one; the manifest is then not asked.
 
     Raises:
         ArtifactError: it cannot be had, or a file came with another hash than the hub says; such a file is removed,
@@ -70,7 +80,18 @@ def fetch(repository: str, *, revision: str | None = None, local_files_only: boo
 
     started = time.time()
     try:
-        folder = Path(snapshot_download(repository, revision=revision, local_files_only=local_files_only))
+        large = [] if local_files_only else large_files(repository, revision, patterns)
+    except _errors():
+        large = []  # the library says what is wrong, or finds everything in the cache
+    try:
+        for file in large:
+            fetch_large(file)
+        folder = Path(
+            snapshot_download(
+                repository, revision=revision, local_files_only=local_files_only,
+                allow_patterns=None if patterns is None else list(patterns),
+            )
+        )  # fmt: skip
     except _errors() as error:
         raise ArtifactError(
             f"the model must be a hub repository that can be reached, or lie in the cache; got {repository!r}"
@@ -87,7 +108,7 @@ def fetch(repository: str, *, revision: str | None = None, local_files_only: boo
             f"{repository} must come with the hashes that the hub says; other bytes came for {names}. They were "
             "removed; try again, or another mirror (HF_ENDPOINT)."
         )
-    if came:
+    if came and patterns is None:
         check_sums(folder)
     return folder
 

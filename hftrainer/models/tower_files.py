@@ -381,24 +381,20 @@ def fetch_tower(name: str, *, local_files_only: bool = False) -> Tower:
         local_files_only: use the cache only.
 
     Raises:
-        ArtifactError: an unknown name, or the files cannot be reached.
+        ArtifactError: an unknown name, or the files cannot be reached or came with other hashes than the hub says.
     """
     if name not in PUBLISHED:
         raise ArtifactError(f"the text tower {name} must lie in the artifact, below text_encoder/; there is none.")
-    from huggingface_hub import snapshot_download  # only a hub name pays for this import
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from hftrainer.models.hub import fetch
 
     try:
-        folder = snapshot_download(
-            PUBLISHED[name], allow_patterns=list(PUBLISHED_FILES), local_files_only=local_files_only
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        said = str(error).splitlines()[0]
+        folder = fetch(PUBLISHED[name], local_files_only=local_files_only, patterns=PUBLISHED_FILES)
+    except ArtifactError as error:
         raise ArtifactError(
-            f"the text tower {name} must lie in the artifact or be within reach as {PUBLISHED[name]}; got {said} "
+            f"the text tower {name} must lie in the artifact or be within reach as {PUBLISHED[name]}; got {error} "
             "Import the model again with its tower inside, or give the tower itself."
         ) from error
-    return read_clip(Path(folder)) if name == "clip" else read_distilbert(Path(folder))
+    return read_clip(folder) if name == "clip" else read_distilbert(folder)
 
 
 def _json(file: Path, folder: Path, kinds: tuple[str, ...]) -> dict[str, Any]:
