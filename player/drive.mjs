@@ -24,14 +24,12 @@ let now = users.first;
 
 const verbs = {
   user: async ({ name }) => { now = users[name] ??= await somebody(); },
-  open: async ({ url, width = 1100, height = 700, scheme = "light" }) => {
+  open: async ({ url, width = 1100, height = 700, scheme = "light", motion = "no-preference" }) => {
     [now.said, now.asked] = [[], []];
     await now.page.setViewportSize({ width, height });
-    await now.page.emulateMedia({ colorScheme: scheme, reducedMotion: "no-preference" });
+    await now.page.emulateMedia({ colorScheme: scheme, reducedMotion: motion });
     await now.page.goto(url);
   },
-  size: ({ width, height }) => now.page.setViewportSize({ width, height }),
-  scheme: ({ scheme }) => now.page.emulateMedia({ colorScheme: scheme, reducedMotion: "no-preference" }),
   reload: async () => { await now.page.reload(); },
   ready: async ({ what, seconds = 180 }) => { // asked again and again: a page's policy may forbid to wait inside it
     for (const end = Date.now() + 1000 * seconds; !(await now.page.evaluate(`Boolean(${what})`)); await now.page.waitForTimeout(80))

@@ -15,12 +15,14 @@ from hftrainer.rendering.player import program
 from tests.conftest import ROOT
 
 
-def absent() -> str | None:
-    """Why there can be no test in a browser here, or ``None``."""
+def absent(page: bool = False) -> str | None:
+    """Why there can be no test in a browser here, or ``None``; ``page``: of the server's page."""
     try:
         program()
     except FileNotFoundError as exc:
         return str(exc)
+    if page and not (ROOT / "hftrainer" / "serving" / "page" / "index.html").is_file():
+        return "the page is not built. Run: make player."
     if shutil.which("node") is None or not (ROOT / "player" / "node_modules" / "playwright-core").is_dir():
         return "playwright-core is not in player/node_modules. Run: make player."
     if shutil.which("chromium") is None:

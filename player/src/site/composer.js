@@ -24,7 +24,7 @@ export class Composer {
     this.go = el("button.send", { type: "submit" }, ...button("none", "send", "").childNodes, el("span", {}, ""));
     this.mic = null;
     this.left = el("div.group", {}, button("pill.quiet", "plus", "Motion", () => this.file.click(), true), this.settings.node);
-    this.node = el("form.composer", { "aria-label": "ask", onsubmit: (event) => { event.preventDefault(); this.send(); } }, this.notice,
+    this.node = el("form.composer", { "aria-label": "ask", novalidate: true, onsubmit: (event) => { event.preventDefault(); this.send(); } }, this.notice,
       el("div.box", {}, this.chips, this.verbs, this.place, this.words, this.knobs, el("div.row", {}, this.left, this.go)), this.file);
     this.dropping();
   }
@@ -74,8 +74,9 @@ export class Composer {
       this.knobs.hidden = !this.knobs.children.length;
     }
     this.settings.label();
-    this.go.lastChild.textContent = about.send;
-    this.go.setAttribute("aria-label", about.send);
+    const does = verb === "inbetween" && given.length > 1 ? "Join them" : about.send;
+    this.go.lastChild.textContent = does;
+    this.go.setAttribute("aria-label", does);
     this.go.disabled = !this.ready;
   }
 

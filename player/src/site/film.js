@@ -152,9 +152,10 @@ export class Film {
     }
     this.before = clock.seconds;
     this.scrub.value = clock.frame;
-    this.scrub.setAttribute("aria-valuetext", `${clock.seconds.toFixed(1)} of ${clock.duration.toFixed(1)} seconds`);
+    const whole = ((clock.last + 1) / clock.fps).toFixed(1);
+    this.scrub.setAttribute("aria-valuetext", `${clock.seconds.toFixed(1)} of ${whole} seconds`);
     this.scrub.style.setProperty("--gone", `${clock.last ? (100 * clock.frame) / clock.last : 0}%`);
-    this.time.textContent = `${clock.seconds.toFixed(1)} / ${clock.duration.toFixed(1)} s`;
+    this.time.textContent = `${clock.seconds.toFixed(1)} / ${whole} s`;
     if (this.shown === clock.playing) return;
     this.shown = clock.playing;
     const says = clock.playing ? "pause" : "play";

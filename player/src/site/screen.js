@@ -8,7 +8,7 @@ const COARSE = [1, 0.75, 0.6, 0.5];
 class Screen {
   constructor() {
     this.films = new Set();
-    this.level = this.slow = this.was = this.count = 0;
+    this.level = this.slow = this.was = this.count = this.rest = 0;
     this.eye = new IntersectionObserver((seen) => {
       for (const { target, isIntersecting } of seen) target.film.look(isIntersecting);
     }, { threshold: 0.3 });
@@ -59,12 +59,15 @@ class Screen {
     this.was = now;
     this.count += 1;
     let moving = 0;
+    const begun = performance.now(), may = begun >= this.rest; // a slow machine rests as long as it draws
     for (const film of this.films) {
       if (!film.view || !film.inView) continue;
       moving += film.clock.playing;
       film.clock.tick(passed);
-      if (film.dirty || film.clock.playing) this.draw(film);
+      if (may && (film.dirty || film.clock.playing)) this.draw(film);
     }
+    const cost = performance.now() - begun;
+    if (may && cost > 12) this.rest = begun + 2 * cost;
     this.keepUp(passed, moving);
     requestAnimationFrame((next) => this.tick(next));
   }

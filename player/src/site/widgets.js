@@ -40,6 +40,9 @@ export function popup(by, fill, label, kind = "") {
   const panel = el("div.popup" + kind, { role: "group", "aria-label": label, hidden: true });
   const holder = el("div.holder", {}, by, panel);
   by.setAttribute("aria-expanded", "false");
+  panel.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target instanceof HTMLInputElement) { event.preventDefault(); shut(true); } // set, not sent
+  });
   by.addEventListener("click", () => {
     const mine = open?.panel === panel;
     shut(false);
