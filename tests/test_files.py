@@ -4,12 +4,17 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.files import READ, WRITE, load, save
 from hftrainer.motion.files.atomic import written_whole
+from hftrainer.motion.representation.convert import convert
+from hftrainer.motion.representation.specs import list_specs
 from hftrainer.motion.skeleton import SMPL22
 from hftrainer.rendering.speed import marching
+from tests.moving import lively
 
 FEATURES = np.random.default_rng(0).normal(size=(12, 263)).astype(np.float32)
 
@@ -50,6 +55,25 @@ def test_npz_refusals(tmp_path):
         path.write_bytes(whole[:size])
         with pytest.raises(ValueError, match=r"a\.npz: the file must be a whole npz"):
             load(path)
+
+
+@settings(max_examples=20)
+@given(st.sampled_from([spec for spec in list_specs() if not spec.endswith(("kit", "251"))]), st.integers(0, 10_000),
+       st.floats(0, 2 * np.pi))  # fmt: skip
+def test_any_motion_comes_back_to_the_bit(tmp_path_factory, name, seed, heading):
+    """Every representation of the body through .npz, and through .npy with its name, also as a batch of one."""
+    folder = tmp_path_factory.mktemp("bits")
+    fps = 20 if name in ("hml263", "dart276") else 30
+    motion = convert(Motion(lively(9, seed, heading), "joints", fps, about={"seed": seed}), name)
+    save(motion, folder / "a.npz")
+    save(motion, folder / "a.npy")
+    for back in (load(folder / "a.npz"), load(folder / "a.npy", name, motion.fps)):
+        assert np.array_equal(back.data, motion.data) and back.data.dtype == np.float32
+        assert (back.representation, back.fps) == (motion.representation, motion.fps)
+    assert load(folder / "a.npz").route == motion.route and load(folder / "a.npz").about == {"seed": seed}
+    if name == "joints":
+        np.save(folder / "b.npy", motion.data[None])
+        assert np.array_equal(load(folder / "b.npy", fps=fps).data, motion.data)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,19 @@ def test_usd_sees_any_motion(tmp_path_factory, drawn):
     assert np.abs(joints - motion.data).max() < MM and fps == 20
 
 
+@settings(max_examples=10)
+@given(st.integers(0, 10_000), st.floats(0, 2 * np.pi), st.sampled_from(list(PRESETS)))
+def test_any_motion_that_says_how_its_joints_turn_is_seen_and_comes_back(tmp_path_factory, seed, heading, names):
+    motion = bodies(seed, heading, 4)
+    folder, where = tmp_path_factory.mktemp("turned"), positions(motion)
+    for ending in ("glb", "usda", "bvh", "csv"):
+        save(motion, folder / f"a.{ending}", **({} if ending == "csv" else {"names": names}))
+    seen = {"glb": Glb(folder / "a.glb").joints(), "usda": seen_by_usd(folder / "a.usda")[0]}
+    seen |= {ending: load(folder / f"a.{ending}").data for ending in ("bvh", "csv")}
+    for ending, joints in seen.items():
+        assert np.abs(joints - where).max() < MM, ending
+
+
 def test_bvh_glb_and_usda_coincide_frame_by_frame(tmp_path, shared):
     clips = {"real": _recorded(shared), "made": made(3, 1.0, True, 12), "turned": bodies(4, 2.0, 12)}
     for name, motion in clips.items():
