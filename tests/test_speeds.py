@@ -13,7 +13,7 @@ from hftrainer.models.motion.mogents.release import read_release
 from hftrainer.models.motion.momask.bundle import MoMaskBundle
 from hftrainer.models.motion.motiongpt.network import LanguageModel, LanguageModelConfig
 from hftrainer.models.tower_files import read_clip
-from hftrainer.pipelines.decoding import Draws, Request, speak
+from hftrainer.pipelines.decoding import Draws, Request, scores_of, speak
 from hftrainer.pipelines.mdm import MDMPipeline
 from hftrainer.pipelines.mogents import MoGenTSPipeline
 from hftrainer.pipelines.momask import MoMaskPipeline
@@ -112,3 +112,11 @@ def test_a_verb_that_a_model_does_not_have(tmp_path):
     folder = mdm_tiny.folder(tmp_path / "mdm", steps=20)
     with pytest.raises(ValueError, match="generate: 20 steps, fp32"):
         model_speed(str(folder), verb="caption")
+
+
+def test_few_choices_read_few_rows_of_the_head():
+    net = by_formula(LanguageModel(LanguageModelConfig(60, 31, 32, 2, 16, 64, 2, 2)))
+    hidden = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
+    for choices in (torch.arange(40, 59), torch.arange(1, 59)):
+        want = net.logits(hidden)[:, choices]
+        assert torch.allclose(scores_of(net, hidden, choices, text=True), want, atol=1e-5)
