@@ -1,4 +1,4 @@
-"""A wheel carries the player: it is built here when a wheel is, unless it stands and is newer than its sources."""
+"""A wheel carries the player and the page: built here when a wheel is, unless they are newer than their sources."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ class PlayerHook(BuildHookInterface):
     """Runs npm before the files of a wheel are gathered. An editable install goes without the player, too."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build ``hftrainer/rendering/player.js``.
+        """Build ``hftrainer/rendering/player.js`` and ``hftrainer/serving/page/``.
 
         Raises:
-            RuntimeError: a wheel is wanted, the player is not there, and there is no npm.
+            RuntimeError: a wheel is wanted, one of them is not there, and there is no npm.
         """
         if version == "editable":
             return
         root = Path(self.root)
-        source, target = root / "player", root / "hftrainer" / "rendering" / "player.js"
-        parts = [source / "package-lock.json", source / "build.mjs", *(source / "src").iterdir()]
-        if target.is_file() and target.stat().st_mtime >= max(part.stat().st_mtime for part in parts):
+        source, built = root / "player", root / "hftrainer"
+        targets = [built / "rendering" / "player.js", built / "serving" / "page" / "index.html"]
+        parts = [source / "package-lock.json", source / "build.mjs", *(source / "src").rglob("*.*")]
+        there = all(target.is_file() for target in targets)
+        newest = max(part.stat().st_mtime for part in parts)
+        if there and min(target.stat().st_mtime for target in targets) >= newest:
             return
         npm = shutil.which("npm")
         if npm is None:
-            if target.is_file():
+            if there:
                 return
             raise RuntimeError("a wheel must carry the player; npm is not here to build it. Install Node.js.")
         for words in _COMMANDS:

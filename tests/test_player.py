@@ -210,6 +210,7 @@ def test_the_hook_of_the_wheel(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     (tmp_path / "player" / "src").mkdir(parents=True)
     (tmp_path / "hftrainer" / "rendering").mkdir(parents=True)
+    (tmp_path / "hftrainer" / "serving" / "page").mkdir(parents=True)
     for name in ("package-lock.json", "build.mjs", "src/main.js"):
         (tmp_path / "player" / name).write_text("")
     hook = module.PlayerHook(str(tmp_path), {}, None, None, "", "wheel")
@@ -218,4 +219,7 @@ def test_the_hook_of_the_wheel(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="a wheel must carry the player; npm is not here"):
         hook.initialize("standard", {})
     (tmp_path / "hftrainer" / "rendering" / "player.js").write_text("")
-    hook.initialize("standard", {})  # newer than its sources
+    with pytest.raises(RuntimeError, match="npm is not here"):
+        hook.initialize("standard", {})  # the page is wanted, too
+    (tmp_path / "hftrainer" / "serving" / "page" / "index.html").write_text("")
+    hook.initialize("standard", {})  # both newer than their sources

@@ -167,7 +167,7 @@ const app = {
 
   clear() {
     const [turns, motions] = [memory.turns, memory.motions];
-    if (!turns.length) return at("words")?.focus();
+    if (!turns.length) return app.composer.words.focus();
     Object.assign(memory, { turns: [], motions: {} });
     for (const view of app.turns.values()) view.remove();
     app.turns.clear();
