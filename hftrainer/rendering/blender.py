@@ -164,7 +164,7 @@ class BlenderStage(BodyStage):
                     black = np.clip(1 - colour.max(axis=-1) / 0.12, 0, 1)  # Blender's shadows are, ours are not
                     colour = colour + black[..., None] * (np.array(SHADOW, np.float32) / 255 - colour)
                     Layer(0, 0, colour * cover[..., None], cover).onto(picture)
-                    yield frame, Image.fromarray(np.round(picture).astype(np.uint8))
+                    yield frame, Image.fromarray(picture)
 
     def _run(self, frames: np.ndarray, folder: Path) -> None:
         """Let Blender write one RGBA picture for each frame into a folder."""

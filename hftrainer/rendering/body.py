@@ -201,24 +201,24 @@ class BodyStage:
         scale = np.float32(self.scale)
         return np.clip((top[flat] - height - 0.12 * scale) / (0.06 * scale), 0, 1)
 
-    def drawn(self, shot: Shot) -> np.ndarray:
-        """``(height, width, 3)`` uint8: the picture of a shot."""
+    def empty(self, shot: Shot) -> np.ndarray:
+        """``(height, width, 3)`` uint8: floor and shadow of a shot, without the figures."""
         picture = self.ground.picture(shot.frame)
         self.ground.darken(picture, shot.frame, shot.shadow, shot.corner, self.cell)
-        layer = self.fill(shot.points, shot.depth, self.triangles, shot.colours, (self.width, self.height))
-        if layer is not None:
-            layer.onto(picture)
-        picture += np.float32(0.5)
-        return picture.astype(np.uint8)
+        return picture
 
     def frames(self, which: Sequence[int] | np.ndarray) -> Iterator[tuple[int, Image.Image]]:
         """Frame number and picture, for the frame numbers asked, in their order.
 
-        A second thread works out light and shadow of the next frame while one is drawn.
+        A second thread works out light, floor and shadow of the next frame while the figures of one are drawn.
         """
-        shots = self.shots(np.asarray(which))
+        shots = ((shot, self.empty(shot)) for shot in self.shots(np.asarray(which)))
         with ThreadPoolExecutor(1) as second:
             coming = second.submit(next, shots, None)
-            while (shot := coming.result()) is not None:
+            while (ready := coming.result()) is not None:
                 coming = second.submit(next, shots, None)
-                yield shot.frame, Image.fromarray(self.drawn(shot))
+                shot, picture = ready
+                layer = self.fill(shot.points, shot.depth, self.triangles, shot.colours, (self.width, self.height))
+                if layer is not None:
+                    layer.onto(picture)
+                yield shot.frame, Image.fromarray(picture)

@@ -80,7 +80,7 @@ class Ground:
         ).astype(np.float32)
         self.fade = fade.astype(np.float32)
         self.thick = max(1.0, height / 460)  # pixels
-        self.lined = self._lined(0) if camera.still else None
+        self.lined = _whole(self._lined(0)) if camera.still else None
 
     def _lined(self, frame: int) -> np.ndarray:
         """``(H, W, 3)`` float32, 0 to 255."""
@@ -97,8 +97,8 @@ class Ground:
         return picture
 
     def picture(self, frame: int) -> np.ndarray:
-        """The empty stage: ``(H, W, 3)`` float32, 0 to 255, to be changed at will."""
-        return self.lined.copy() if self.lined is not None else self._lined(frame)
+        """The empty stage: ``(H, W, 3)`` uint8, to be changed at will."""
+        return self.lined.copy() if self.lined is not None else _whole(self._lined(frame))
 
     def darken(
         self, picture: np.ndarray, frame: int, mask: np.ndarray, corner: tuple[float, float], cell: float
@@ -134,5 +134,11 @@ class Ground:
         high = flat.take(cells + wide) * (1 - v) + flat.take(cells + wide + 1) * v
         dark = np.zeros(inside.shape, np.float32)
         dark.ravel()[hits] = low * (1 - u) + high * u
-        part = picture[top:bottom, left:right]
+        part = picture[top:bottom, left:right].astype(np.float32)
         part += (np.array(SHADOW, np.float32) - part) * dark[..., None]
+        picture[top:bottom, left:right] = _whole(part)
+
+
+def _whole(picture: np.ndarray) -> np.ndarray:
+    """Rounded to bytes."""
+    return (picture + np.float32(0.5)).astype(np.uint8)

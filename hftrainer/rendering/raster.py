@@ -27,11 +27,12 @@ class Layer:
     cover: np.ndarray
 
     def onto(self, picture: np.ndarray) -> None:
-        """Lay it on ``(H, W, 3)`` float, 0 to 255, in place."""
-        rows = slice(self.top, self.top + len(self.cover))
-        part = picture[rows, self.left : self.left + self.cover.shape[1]]
-        part *= 1 - self.cover[..., None]
+        """Lay it on ``(H, W, 3)`` uint8, in place."""
+        rows, columns = (slice(a, a + n) for a, n in zip((self.top, self.left), self.cover.shape, strict=True))
+        part = picture[rows, columns] * (1 - self.cover[..., None])
         part += 255 * self.colour
+        part += np.float32(0.5)
+        picture[rows, columns] = part
 
 
 def _corners(points: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, ...]:
