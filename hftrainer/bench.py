@@ -409,6 +409,40 @@ def ik_speed(clips: int = 32, frames: int = 100, steps: int = 80, repeats: int =
     }  # fmt: skip
 
 
+def fit_speed(clips: int = 32, frames: int = 100) -> dict[str, Any]:
+    """Joints to the free body, shape and pose: many clips together, and one after another in the same run.
+
+    Args:
+        clips: number of made-up clips, on HumanML3D's body.
+        frames: frames per clip.
+
+    Returns:
+        JSON values: milliseconds per clip of one thread's processor time, how many times as quick clips are together,
+        and mean joint errors in millimetres, of the closed form with the mean shape and of the whole.
+
+    >>> fit_speed(clips=2, frames=6)["error_mm"] < fit_speed(clips=2, frames=6)["mean_shape_error_mm"]
+    True
+    """
+    from hftrainer.motion.fitting import BodyFitting, fit_body
+    from hftrainer.motion.free_smpl import free_smpl_body
+
+    body = free_smpl_body()
+    targets = [hml263_to_joints(joints_to_hml263(moving_body(frames + 1, seed))) for seed in range(clips)]
+    few = targets[:8]
+    together = _busy(lambda: list(fit_body(targets, body)), 2) / clips
+    alone = _busy(lambda: [list(fit_body([joints], body)) for joints in few], 2) / len(few)
+    plain, whole = (
+        float(np.mean([fit.error_mm.mean() for fit in fit_body(targets, body, how)]))
+        for how in (BodyFitting(betas=0, rounds=0), BodyFitting())
+    )
+    return {
+        "what": "fit", "clips": clips, "frames_per_clip": len(targets[0]), "body": body.name, "threads_used": 1,
+        "ms_per_clip": round(1000 * together, 1), "alone_ms_per_clip": round(1000 * alone, 1),
+        "ratio": round(alone / together, 2), "frames_per_s": round(len(targets[0]) / together),
+        "mean_shape_error_mm": round(plain, 2), "error_mm": round(whole, 2),
+    }  # fmt: skip
+
+
 # ---------------------------------------------------------------------------------------------- clean-up
 
 #: What the built-in model is asked for, and real capture beside it: how much less feet slide, how near poses stay.

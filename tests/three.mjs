@@ -31,8 +31,9 @@ window.look = async (base64, fps) => {
     sun.position.set(2, 4, 3);
     scene.add(sun);
     mesh.skeleton.bones.forEach((bone) => box.expandByPoint(bone.getWorldPosition(point)));
+    box.expandByScalar(0.15); // hands and soles reach further than their joints
     const middle = box.getCenter(new Vector3());
-    camera.position.copy(middle).add(new Vector3(1.6, 0.7, 3.4));
+    camera.position.copy(middle).add(new Vector3(1.7, 0.75, 3.7));
     camera.lookAt(middle);
     mesh.frustumCulled = false;
     renderer.render(scene, camera);

@@ -20,6 +20,7 @@ from hftrainer.pipelines.table import kind_named
 BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "motion": ("hftrainer.bench", "motion_speed", ()),
     "ik": ("hftrainer.bench", "ik_speed", ()),
+    "fit": ("hftrainer.bench", "fit_speed", ()),
     "rendering": ("hftrainer.rendering.speed", "rendering_speed", ()),
     "metrics": ("hftrainer.evaluation.speed", "metrics_speed", ()),
     "clean": ("hftrainer.bench", "cleaning_quality", ("model", "data", "seeds")),
@@ -29,7 +30,7 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "serve": ("hftrainer.serving.load", "load_test", ("model",)),
     "generate --batch": ("hftrainer.bench", "decoding_speed", ("batch",)),
     "models": ("hftrainer.pipelines.speeds", "model_speed", ("model", "verb", "way", "batch", "repeats")),
-    "kernels": ("hftrainer.pipelines.kernels", "kernel_speed", ("repeats",)),
+    "kernels": ("hftrainer.pipelines.kernels", "kernel_speed", ("repeats", "compiled")),
     "memory": ("hftrainer.pipelines.speeds", "memory_use", ("model",)),
     "generate by denoising": ("hftrainer.pipelines.speed", "denoising_speed", ("model", "steps", "batch", "device")),
 }
@@ -49,6 +50,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--steps", type=whole(1), help="generate, with a model that denoises: how many steps (default 20)")
     parser.flag("--verb", help="models: this verb only, for example generate")
     parser.flag("--way", help="models: this way only, for example bf16")
+    parser.flag("--compiled", action="store_true", default=None, help="kernels: by torch.compile as well")
     parser.flag("--repeats", type=whole(1), help="models, kernels: timed runs of each measurement (default 3)")
     parser.flag("--device", help="generate, with a model that denoises: cpu, cuda, … (default cpu)")
     parser.flag("-o", "--output", metavar="FILE.json", help="keep the result, for example in results/")
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     elif args.what == "generate" and args.batch is not None:
         which = "generate --batch"
     module, function, options = BENCHES[which]
-    flags = ("model", "data", "seeds", "batch", "steps", "device", "verb", "way", "repeats")
+    flags = ("model", "data", "seeds", "batch", "steps", "device", "verb", "way", "repeats", "compiled")
     asked = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
     for name in asked:
         if name not in options:
