@@ -30,7 +30,7 @@ def card(evaluator: ContrastEvaluator, measured: dict[str, Any]) -> str:
     about, metrics = evaluator.about, {name: value["mean"] for name, value in measured["metrics"].items()}
     size = sum(p.numel() for p in evaluator.network.parameters()) / 1e6
     stages = "\n".join(
-        f"hftrainer train recipes/{NAME}.toml -o runs/{NAME}   # {stage['recipe']['schedule']['steps']} steps, "
+        f"hftrainer train recipes/{NAME}.toml -o runs/{NAME}   # {stage.get('stopped_at', stage['recipe']['schedule']['steps'])} steps, "
         f"{stage['seconds'] / 60:.0f} min on a shared CPU core, data {stage['recipe']['dataset']['name']}"
         for stage in about["stages"]
     )

@@ -233,7 +233,7 @@ def published(entry: Mapping[str, Any]) -> str:
 TABLES: dict[str, Callable[..., str]] = {
     "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "kernels": kernels,
     "memory": memory, "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
-    "published": published,
+    "published": published, "recall": recall, "calibration": calibration,
 }  # fmt: skip
 
 
