@@ -23,7 +23,7 @@ from hftrainer.motion.clip import Motion
 from hftrainer.motion.files import load, save
 
 #: Seconds that one request waits for its job, and that a connection may be silent.
-_WAIT, _SILENCE = 20, 90
+_WAIT, _SILENCE = 20, 300
 
 
 class ServerError(RuntimeError):

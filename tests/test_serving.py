@@ -113,7 +113,8 @@ def test_a_sentence_becomes_the_motion_that_the_pipeline_makes(web, tmp_path):
 
 def test_sentences_and_samples_come_in_order(web, tmp_path):
     said = done(web.post("/api/generate?wait=60", json={
-        "prompts": ["a person jumps up", "a person walks backwards"], "samples": 2, "seed": 5, "seconds": 2}))  # fmt: skip
+        "prompts": ["a person jumps up", "a person walks backwards"], "samples": 2, "seed": 5, "seconds": 2,
+    }))  # fmt: skip
     assert [(m["caption"], m["about"]["seed"]) for m in said["motions"]] == [
         ("a person jumps up", 5), ("a person jumps up", 6), ("a person walks backwards", 5),
         ("a person walks backwards", 6)]  # fmt: skip

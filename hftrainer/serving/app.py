@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Res
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.routing import Match
 
 import hftrainer
 from hftrainer.motion.clip import Motion
@@ -193,13 +194,25 @@ def _refusals(app: FastAPI) -> None:
         said, status = str(error.detail), error.status_code
         if status == 400:  # what the frameworks say of a body that they cannot read
             said, status = "the body must be what the OpenAPI says; it cannot be read.", 422
-        if not isinstance(error, Refusal) and status in (404, 405):
+        headers = dict(error.headers or {})
+        if not isinstance(error, Refusal) and status == 404:
             said = "there is no such address here. GET /api/openapi.json says which there are."
-        return JSONResponse(body(said), status, headers=error.headers)
+        elif status == 405:
+            headers["Allow"] = ", ".join(_methods(request))
+            said = f"the method must be one of {headers['Allow']} here; got {request.method}."
+        return JSONResponse(body(said), status, headers=headers)
 
     @app.exception_handler(Exception)
     async def mistake(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse(body(MISTAKE), 500)
+
+
+def _methods(request: Request) -> list[str]:
+    """Methods that an address has."""
+    described = request.app.openapi()["paths"]
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    paths = [getattr(route, "path", "") for route in routes]
+    return sorted({method.upper() for path in paths for method in described.get(path, ("get",))})
 
 
 def _about(app: FastAPI, server: Server) -> None:
@@ -381,9 +394,18 @@ def _page(app: FastAPI) -> None:
         file = PAGE / "index.html"
         return FileResponse(file) if file.is_file() else PlainTextResponse(NO_PAGE + "\n", 503)
 
-    @app.get("/{path:path}", include_in_schema=False)
+    @app.get("/{name}", include_in_schema=False)
+    def beside(name: str) -> Response:
+        return _asset(name)
+
+    @app.get("/assets/{path:path}", include_in_schema=False)
     def asset(path: str) -> Response:
-        file = (PAGE / path).resolve()
-        if not file.is_file() or not file.is_relative_to(PAGE.resolve()):
-            raise HTTPException(404)
-        return FileResponse(file)
+        return _asset(f"assets/{path}")
+
+
+def _asset(path: str) -> Response:
+    """A file of the page, and of nothing else."""
+    file = (PAGE / path).resolve()
+    if not file.is_file() or not file.is_relative_to(PAGE.resolve()):
+        raise HTTPException(404)
+    return FileResponse(file)
