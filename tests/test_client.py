@@ -139,8 +139,8 @@ def test_a_key_and_a_lonely_port(tmp_path):
         assert refused.value.status == 401
         assert Client(address, "a long enough key")._json("GET", "/api/formats")["data"]
         port = address.rstrip("/").rpartition(":")[2]
-        second = subprocess.run([sys.executable, "-m", "hftrainer", "serve", "--port", port], env=ENVIRONMENT,
-                                capture_output=True, text=True, timeout=300)  # fmt: skip
+        command = [sys.executable, "-m", "hftrainer", "serve", "--quiet", "--port", port]
+        second = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
         assert second.returncode == 2 and second.stdout == ""
         assert f"port {port} of 127.0.0.1 must be free" in second.stderr and len(second.stderr.splitlines()) == 1
     finally:
@@ -159,7 +159,7 @@ def test_a_key_and_a_lonely_port(tmp_path):
     ],
 )
 def test_wrong_commands_are_refused(words, says, capsys):
-    assert main(["serve", *words]) == 2
+    assert main(["serve", "--quiet", *words]) == 2
     said = capsys.readouterr()
     assert says in said.err and len(said.err.splitlines()) == 1 and said.out == ""
 

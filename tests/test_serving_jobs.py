@@ -199,3 +199,5 @@ def test_closing_stops_what_runs(pipe):
     assert pipe.stepped.wait(20)
     queue.close()
     assert job.state == "cancelled"
+    with pytest.raises(Refusal, match="stopping"):
+        queue.submit(sentence("too late"))

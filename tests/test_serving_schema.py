@@ -42,7 +42,7 @@ for known in SERVER.models.kinds:
 SERVER.jobs.pipeline = lambda name: Quick()
 MOTION = SERVER.store.add(still("a walk")).id
 HEADERS = {"host": "127.0.0.1"}
-#: A schema cannot say that a sentence must be English, or that two fields exclude each other: what it allows may be 422.
+#: A schema cannot say that a sentence must be English, or that two fields exclude each other.
 CONFIG = schemathesis.Config.from_dict({
     "base-url": "http://127.0.0.1", "headers": HEADERS, "request-timeout": 300,
     "checks": {"positive_data_acceptance": {"enabled": False}},

@@ -166,9 +166,11 @@ class Jobs:
         """Let a job wait for its turn.
 
         Raises:
-            Refusal: too many wait (429, with the seconds after which to try again).
+            Refusal: too many wait (429, with the seconds after which to try again), or the server is stopping (503).
         """
         with self._lock:
+            if self._closed:
+                raise Refusal(503, "the server is stopping. Ask again when it is back.")
             waiting = sum(1 for one in self._waiting if one.state == "queued")
             if waiting >= self.limits.queue:
                 seconds = min(600, max(1, math.ceil(self._pass)))
@@ -199,13 +201,17 @@ class Jobs:
             queued = [one for one in self._waiting if one.state == "queued"]
             return queued.index(job) if job in queued else 0
 
-    def close(self) -> None:
-        """Stop everything."""
+    def stop(self) -> None:
+        """Cancel all jobs, and begin no more."""
         with self._lock:
             self._closed = True
             for job in list(self._all.values()):
                 job.change(state="cancelled", message="the server is stopping", made=[])
             self._waiting = []
+
+    def close(self) -> None:
+        """As ``stop``, and wait for the threads."""
+        self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     # ------------------------------------------------------------------------------------------ for the threads

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
 
 import uvicorn
 
-from hftrainer.serving.app import create_app
+from hftrainer.serving.app import Server, create_app
 from hftrainer.serving.doors import Hosts
 from hftrainer.serving.limits import Limits
 from hftrainer.serving.models import Models
@@ -18,14 +19,26 @@ CONNECTIONS, PATIENCE = 1000, 1
 
 
 class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    """Says when it is ready; stops work before it waits for the requests that wait for it."""
+
+    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self.ready = ready
+        self.server, self.ready = server, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self.ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server.jobs.stop()
+        await super().shutdown(sockets)
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether somebody must read it: that requests end when the server is stopped is no news."""
+    ended = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not ended and "graceful shutdown" not in record.getMessage()
 
 
 def serve(
@@ -56,8 +69,9 @@ def serve(
     """
     logging.basicConfig(level=logging.WARNING, format="hftrainer: %(message)s")
     app = create_app(Models(models, device), limits, hosts=Hosts(listens, allowed), key=key)
+    logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, lifespan="on", limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=PATIENCE, timeout_keep_alive=20,
     )  # fmt: skip
-    _Uvicorn(config, ready).run(sockets=[listening])
+    _Uvicorn(config, app.state.server, ready).run(sockets=[listening])
