@@ -25,12 +25,16 @@ from hftrainer.models.sums import write_sums
 NAME = "evaluator-mini"
 
 
+def _steps(stage: dict[str, Any]) -> int:
+    return int(stage.get("stopped_at", stage["recipe"]["schedule"]["steps"]))
+
+
 def card(evaluator: ContrastEvaluator, measured: dict[str, Any]) -> str:
     """The card, with the numbers that ``hftrainer evaluate real`` measured."""
     about, metrics = evaluator.about, {name: value["mean"] for name, value in measured["metrics"].items()}
     size = sum(p.numel() for p in evaluator.network.parameters()) / 1e6
     stages = "\n".join(
-        f"hftrainer train recipes/{NAME}.toml -o runs/{NAME}   # {stage.get('stopped_at', stage['recipe']['schedule']['steps'])} steps, "
+        f"hftrainer train recipes/{NAME}.toml -o runs/{NAME}   # {_steps(stage)} steps, "
         f"{stage['seconds'] / 60:.0f} min on a shared CPU core, data {stage['recipe']['dataset']['name']}"
         for stage in about["stages"]
     )
