@@ -59,8 +59,8 @@ class Browser:
         """What the player shows."""
         return self.ask("hftrainerPlayer.state()")
 
-    def picture(self, path: Path, at: str = ".stage canvas") -> np.ndarray:
-        """``(H, W, 3)`` of a part of the page, once what was asked is drawn."""
+    def picture(self, path: Path, at: str | None = ".stage canvas") -> np.ndarray:
+        """``(H, W, 3)`` of a part of the page, or of what the window shows, once what was asked is drawn."""
         self.tell("picture", path=str(path), at=at)
         return np.asarray(Image.open(path).convert("RGB"), dtype=int)
 

@@ -53,7 +53,7 @@ export class Composer {
   refresh() {
     const { app, given, verb } = this, { tab } = app.memory.choices, chat = tab === "chat", about = VERBS[verb];
     this.file.accept = app.formats.join(",");
-    this.words.placeholder = chat ? (given.length ? "Say what to do with it, or choose above" : "Describe a movement, or drop a motion file") : about.ask;
+    this.words.placeholder = chat ? (given.length ? "Say what to do with it, or choose above" : window.innerWidth < 560 ? "Describe a movement" : "Describe a movement, or drop a motion file") : about.ask;
     this.words.hidden = !chat && about.words === "none";
     this.chips.replaceChildren(...given.map(({ key, name, state }, k) => el("span.chip", { "data-state": state ?? "here" },
       el("span", {}, name), state ? el("i.turning", {}) : el("small", {}, `${app.motions.of(key).seconds.toFixed(1)} s`),
