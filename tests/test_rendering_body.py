@@ -230,6 +230,7 @@ def test_poses_in_a_row():
     assert places == sorted(places) and np.diff(places).min() > 0.4  # moved apart, time from left to right
     grey = [figure.colours.std() for figure in figures]
     assert grey == sorted(grey) and grey[0] < 0.5 * grey[-1]  # paler the earlier
+    assert np.array_equal(in_a_row(surface, np.array([4]))[0][0].colours, surface.colours)  # one alone is not pale
     assert picture_width(figures, azimuth, 200) > 250
     walked = free_surface(Motion(marching(100, speed=1.4), "joints", 20))
     far, _ = in_a_row(walked, np.array([0, 50, 99]))

@@ -46,7 +46,7 @@ def in_a_row(surface: Surface, frames: np.ndarray) -> tuple[list[Surface], float
     paper = to_linear(np.array(SKY[1]) / 255)
     figures = []
     for at, (frame, move) in enumerate(zip(frames, moves, strict=True)):
-        pale = _PALE * (1 - at / max(len(frames) - 1, 1))
+        pale = _PALE * (len(frames) - 1 - at) / max(len(frames) - 1, 1)
         colours = surface.colours + np.float32(pale) * (paper - surface.colours)
         figures.append(surface.still(int(frame), move, colours))
     return figures, azimuth
