@@ -344,7 +344,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     }
     if folder is not None and args.task in ("t2m", "recall"):
         whole = drawn.as_report(
-            task, about["name"], samples, setting, dataset, args.split, weights=about["hash"], limit=args.limit,
+            task, str(about["name"]), samples, setting, dataset, args.split, weights=about["hash"], limit=args.limit,
             kept=None if args.calibrate else drawn.kept_row(folder),
             command=f"hftrainer evaluate {args.family} --task {args.task} --replications {args.replications}",
         )  # fmt: skip

@@ -78,7 +78,7 @@ def fetch_large(file: Large) -> None:
         ArtifactError: it came with another hash than the hub says; it is removed, so that the next call fetches it.
         OSError, huggingface_hub.errors.HfHubHTTPError: it cannot be had; what came is kept.
     """
-    from huggingface_hub.utils import WeakFileLock
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     blob = _home(file.repository) / "blobs" / file.sha256
     blob.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def _go_on(file: Large, part: Path) -> None:
     """Fetch what a part lacks."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     if part.exists() and part.stat().st_size > file.size:
         part.unlink()
