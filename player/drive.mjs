@@ -52,7 +52,14 @@ const verbs = {
     await now.page.mouse.move(...to, { steps: 4 });
     await now.page.mouse.up();
   },
-  picture: async ({ path, at }) => { await (at ? now.page.locator(at) : now.page).screenshot({ path, animations: "disabled" }); },
+  picture: async ({ path, at }) => {
+    const take = () => (at ? now.page.locator(at) : now.page).screenshot({ path, animations: "disabled" });
+    await take().catch(async (error) => { // a browser without a graphics card may be too busy once
+      if (!/Unable to capture/.test(error.message)) throw error;
+      await now.page.waitForTimeout(1000);
+      await take();
+    });
+  },
   log: async () => ({ said: now.said, asked: now.asked }),
 };
 
