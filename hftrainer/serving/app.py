@@ -145,7 +145,7 @@ async def until_over(job: Job, seconds: float) -> None:
 
 def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {401: "The key does not fit", 403: "Another origin", 404: "Not there", 413: "Too large", 421: "Unknown host",
-            422: "Wrong", 429: "Too much at once", 500: "A mistake of the server", 503: "Not built"}  # fmt: skip
+            422: "Wrong", 429: "Too much at once", 500: "A mistake of the server", 503: "Stopping"}  # fmt: skip
     return {n: {"model": bodies.Failure, "description": said[n]} for n in (*statuses, 401, 403, 413, 421, 422, 500)}
 
 
@@ -321,7 +321,7 @@ def _jobs(app: FastAPI, server: Server) -> None:
 
     made: Any = {
         "status_code": 202, "response_model": bodies.JobOut,
-        "responses": {200: {"model": bodies.JobOut, "description": "The job is over"}, **_failures(404, 429)},
+        "responses": {200: {"model": bodies.JobOut, "description": "The job is over"}, **_failures(404, 429, 503)},
     }  # fmt: skip
 
     @app.post("/api/generate", **made)
