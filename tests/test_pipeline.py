@@ -118,3 +118,28 @@ def test_tokens_there_and_back(pipe):
     assert len(pipe.bundle.tokenize(motion)) == 5
     with pytest.raises(ValueError, match="0 to 15"):
         pipe.bundle.detokenize([16])
+
+
+def test_the_best_of_several_candidates_is_kept(pipe):
+    from hftrainer.models.evaluator import rank
+
+    said = "a person runs"
+    one, = pipe([said], [60], seed=5, candidates=1)
+    best, = pipe([said], [60], seed=5, candidates=3)
+    assert best.about["seed"] == 5 and best.about["candidates"] == 3 and best.about["chooser"]
+    apart = 2**40  # the seeds that candidates have
+    drawn = [pipe([said], [60], seed=5 + c * apart, candidates=1)[0] for c in range(3)]
+    np.testing.assert_array_equal(drawn[0].data, one.data)
+    place, fit = rank(said, drawn)[0]
+    assert best.about["candidate"] == place and abs(best.about["fit"] - fit) < 1e-3
+    np.testing.assert_array_equal(best.data, drawn[place].data)
+    among = pipe(["jumps", said], [40, 60], seed=[1, 5], candidates=3)
+    np.testing.assert_allclose(among[1].data, best.data, atol=1e-5)
+
+
+def test_nothing_is_chosen_without_a_sentence_or_a_draw(pipe):
+    free, = pipe([None], [40], seed=1, candidates=3)
+    sure, = pipe(["a person walks"], [40], candidates=3, greedy=True)
+    assert "chooser" not in free.about and "chooser" not in sure.about
+    with pytest.raises(ValueError, match="candidates must be at least 1; got 0"):
+        pipe(["a person walks"], [40], candidates=0)

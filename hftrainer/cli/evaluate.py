@@ -164,7 +164,10 @@ def each_alone(work: Callable[[Sequence[Any]], Sequence[Any]], items: Sequence[A
 
 
 def generator(pipe: Any, progress: Progress) -> Generate:
-    """Sentences to motions; a sentence that the model cannot read fails too."""
+    """Sentences to motions; a sentence that the model cannot read fails too.
+
+    The first that is drawn is taken: motions that an evaluator chose must not be scored by it.
+    """
     from hftrainer.errors import GenerationError
 
     def readable(prompt: str) -> bool:
@@ -182,7 +185,8 @@ def generator(pipe: Any, progress: Progress) -> Generate:
             rows = good[part]
             progress(f"generating {part.start + 1} of {len(good)} with seed {seed}")
             lengths = [min(max(frames[i], least), most) for i in rows]
-            made = pipe.attempts([prompts[i] for i in rows], lengths, seed=[seed * SEEDS + i for i in rows])
+            seeds = [seed * SEEDS + i for i in rows]
+            made = pipe.attempts([prompts[i] for i in rows], lengths, seed=seeds, candidates=1)
             for i, motion in zip(rows, made, strict=True):
                 motions[i] = None if isinstance(motion, GenerationError) else motion
         return motions

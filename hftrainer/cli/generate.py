@@ -4,8 +4,8 @@ Several motions (more than one sentence, or --samples above 1) are numbered in t
 the samples of one sentence together: -o walk.bvh becomes walk-000.bvh, walk-001.bvh, … Motion data is
 written before any picture of it. The seed, the model's hash and the settings are stored in .npz files (see
 hftrainer info) and printed by --json; .bvh and .npy have no place for them, so give them a second -o NAME.npz.
-Without --guidance, --temperature, --steps and --sampler the model's own choice is taken; which of them a model has
-depends on its kind. A model that denoises makes six seconds where no length is asked for.
+Without --guidance, --temperature, --candidates, --steps and --sampler the model's own choice is taken; which of them a
+model has depends on its kind. A model that denoises makes six seconds where no length is asked for.
 
 With --task the lines of --prompts are free instructions, "text" or "text#motion.npy", that the model is asked as they
 stand; <Motion_Placeholder>, <Motion_Placeholder_s1> and <Motion_Placeholder_Masked> are the attached motion or what is
@@ -48,6 +48,8 @@ def arguments(parser: Parser) -> None:
     add_drawing_flags(parser)
     add_style_flags(parser)
     parser.flag("--temperature", type=above_zero(), help="below 1 more usual, above 1 more surprising")
+    parser.flag("--candidates", type=whole(1),
+                help="drawn for each motion; the one that fits the sentence best is kept (1: the first)")  # fmt: skip
     parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
     parser.flag("--prompt-mode", metavar="MODE", help="own, official_nolen, official_len, or direct: as it stands")
     parser.flag("--task", metavar="TASK", help="lines of --prompts are instructions: t2m, m2t, pred or inbetween")

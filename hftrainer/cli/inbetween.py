@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     (outputs,) = plan(args.output or [], 1, DATA + PICTURES)
     style = style_of(args)
     pipe = open_model(args, progress, "inbetween")
-    settings = settings_of(args, pipe, "inbetween", ("caption", "candidates"))
+    settings = settings_of(args, pipe, "inbetween", ("caption",))
     from hftrainer.pipelines.joining import Place
 
     motions = [read_motion(pipe, file, args) for file in files]

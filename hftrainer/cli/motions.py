@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hftrainer.motion import Motion
 
 #: Settings of some models, by the names that their pipelines know; ``None`` is a setting that was not said.
-SETTINGS = ("guidance", "temperature", "prompt_mode", "steps", "sampler")
+SETTINGS = ("guidance", "temperature", "prompt_mode", "steps", "sampler", "candidates")
 
 #: What the number of candidates is, for help.
 CANDIDATES = "of a model of tokens: so many are drawn, and the one most like the others is kept"

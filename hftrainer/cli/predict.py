@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     (outputs,) = plan(args.output or [], 1, DATA + PICTURES)
     style = style_of(args)
     pipe = open_model(args, progress, "predict")
-    settings = settings_of(args, pipe, "predict", ("candidates",))
+    settings = settings_of(args, pipe, "predict")
     motion = read_motion(pipe, file, args)
     frames = args.frames if args.seconds is None else round(args.seconds * motion.fps)
     progress("going on with the motion")

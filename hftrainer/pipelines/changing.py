@@ -13,6 +13,7 @@ from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.mdm.editing import made_features
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.changes import Change, change_of_gap, change_of_part
+from hftrainer.pipelines.choosing import Candidate, candidates_of
 from hftrainer.pipelines.denoising import Say
 from hftrainer.pipelines.gaps import Gap, hole_of, rest_of
 from hftrainer.pipelines.joining import Place
@@ -309,6 +310,19 @@ class ChangingPipeline(ABC):
         if len(seed) != count:
             raise ValueError(f"seed must be one, or one a prompt, {count}; got {len(seed)}.")
         return [int(one) for one in seed]
+
+    def _candidates(
+        self, prompts: Sequence[str | None], seed: int | Sequence[int] | None, samples: int, count: int | None,
+        drawing: Any,
+    ) -> list[Candidate]:  # fmt: skip
+        """What is drawn for sentences: as many candidates as are asked for, or as the bundle says."""
+        official = drawing.rng == "official"
+        if official and count is not None and count > 1:
+            raise ValueError(f'candidates must be 1 with rng="official", which has one generator for all; got {count}.')
+        usual = 1 if official else self.bundle.candidates
+        return candidates_of(
+            prompts, self._seeds(seed, len(prompts), drawing), samples, usual if count is None else count
+        )
 
     def _fill(
         self, gaps: Sequence[Gap], clips: Sequence[Motion], seed: int | None, drawing: dict[str, Any]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -157,7 +158,8 @@ class _Loop:
         text: bool,
         watch: Callable[[int, int], None] | None,
     ) -> None:
-        self.network, self.requests, self.draws, self.text = network, requests, draws, text
+        self.network: Any = network  # either kind reads the states that it made itself
+        self.requests, self.draws, self.text = requests, draws, text
         self.watch = watch
         self.device = next(network.parameters()).device
         self.choices = choices.to(self.device)

@@ -11,6 +11,7 @@ import numpy as np
 from hftrainer.models.motion.mogents.bundle import MaskedBundle
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.changing import ChangingPipeline, Part
+from hftrainer.pipelines.choosing import best_of
 from hftrainer.pipelines.denoising import Job
 from hftrainer.pipelines.masking import Masking, Masks
 from hftrainer.pipelines.requests import check_lengths, find_device
@@ -45,7 +46,7 @@ class MaskedPipeline(ChangingPipeline):
     makes_parts: ClassVar[bool]
     #: What the verbs of the command line may set beside what they all have.
     settings: ClassVar[dict[str, tuple[str, ...]]] = {
-        "generate": ("guidance", "steps", "temperature"),
+        "generate": ("guidance", "steps", "temperature", "candidates"),
         "predict": ("guidance", "steps", "temperature"),
         "inbetween": ("guidance", "steps", "temperature", "caption"),
         "edit": ("guidance", "steps", "temperature"),
@@ -137,6 +138,7 @@ class MaskedPipeline(ChangingPipeline):
         *,
         seed: int | Sequence[int] | None = 0,
         samples: int = 1,
+        candidates: int | None = None,
         **masks: Any,
     ) -> list[Motion]:
         """Motions of sentences.
@@ -147,6 +149,8 @@ class MaskedPipeline(ChangingPipeline):
                 multiple of a token's frames is made longer and cut; with ``rng="official"`` it is rounded down instead.
             seed: sample ``s`` of any prompt has the generator ``seed + s``; or one seed a prompt.
             samples: motions per prompt.
+            candidates: drawn for each motion; the built-in evaluator keeps the one that fits the sentence best. By
+                default what the bundle says; one with ``rng="official"``.
             masks: settings, see the class.
 
         Returns:
@@ -158,26 +162,23 @@ class MaskedPipeline(ChangingPipeline):
             GenerationError: the networks made numbers that are none.
         """
         notes = self.check(prompts)
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1; got {samples}.")
         chosen = self.chosen(masks)
-        seeds = [None if base is None else base + s for base in self._seeds(seed, len(prompts), chosen)
-                 for s in range(samples)]  # fmt: skip
-        said = [prompt for prompt in prompts for _ in range(samples)]
+        plan = self._candidates(prompts, seed, samples, candidates, chosen)
+        said, seeds = [prompts[one.prompt] for one in plan], [one.seed for one in plan]
         if frames is None:
             lengths = self.masking.lengths(said, seeds, chosen)
         else:
             asked = check_lengths(len(prompts), frames, self.frame_range, self.fps)
-            lengths = [n for n in asked for _ in range(samples)]
+            lengths = [asked[one.prompt] for one in plan]
         jobs = [Job(prompt, n, one) for prompt, n, one in zip(said, lengths, seeds, strict=True)]
         drawn = self.masking.draw(jobs, chosen, self.say)
         spec, motions = self.bundle.statistics.spec, []
-        for at, (job, found) in enumerate(zip(jobs, drawn, strict=True)):
-            note = notes[at // samples]
+        for one, job, found in zip(plan, jobs, drawn, strict=True):
+            note = notes[one.prompt]
             guessed = {} if frames is not None else {"length": "estimated"}
             about = {"task": "text-to-motion", **self._origin(job.seed), **chosen.about(), **guessed, **note}
             motions.append(Motion(found.made, spec, spec.fps, about=about, name=note["prompt"] or "motion"))
-        return motions
+        return [motion for motion in best_of(prompts, plan, motions) if isinstance(motion, Motion)]
 
     #: What a table of behaviours asks; no answer of this model can be no motion.
     attempts = __call__

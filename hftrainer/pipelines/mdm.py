@@ -15,6 +15,7 @@ import numpy as np
 from hftrainer.models.motion.mdm.bundle import MDMBundle
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.changing import ChangingPipeline, Part, need_frames
+from hftrainer.pipelines.choosing import best_of
 from hftrainer.pipelines.denoising import Denoising, Drawing, Job, drawing_for
 from hftrainer.pipelines.gaps import Gap
 from hftrainer.pipelines.requests import check_lengths, find_device
@@ -49,7 +50,7 @@ class MDMPipeline(ChangingPipeline):
 
     #: What the verbs of the command line may set beside what they all have.
     settings = {
-        "generate": ("guidance", "steps", "sampler"),
+        "generate": ("guidance", "steps", "sampler", "candidates"),
         "predict": ("guidance", "steps", "sampler"),
         "inbetween": ("guidance", "steps", "sampler", "caption"),
         "edit": ("guidance", "steps", "sampler"),
@@ -133,6 +134,7 @@ class MDMPipeline(ChangingPipeline):
         *,
         seed: int | Sequence[int] | None = 0,
         samples: int = 1,
+        candidates: int | None = None,
         prefix: Motion | np.ndarray | None = None,
         **drawing: Any,
     ) -> list[Motion]:
@@ -143,6 +145,8 @@ class MDMPipeline(ChangingPipeline):
             frames: of each within ``frame_range``; by default what the bundle says is usual, or six seconds.
             seed: sample ``s`` of any prompt has the generator ``seed + s``; or one seed a prompt.
             samples: motions per prompt.
+            candidates: drawn for each motion; the built-in evaluator keeps the one that fits the sentence best. By
+                default what the bundle says; one with ``rng="official"``.
             prefix: for a network that continues: what they all follow on; its last frames are read.
             drawing: settings, see the class.
 
@@ -154,10 +158,8 @@ class MDMPipeline(ChangingPipeline):
             GenerationError: the network made numbers that are none.
         """
         notes = self.check(prompts)
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1; got {samples}.")
         chosen = self.chosen(drawing)
-        seeds = self._seeds(seed, len(prompts), chosen)
+        drawn = self._candidates(prompts, seed, samples, candidates, chosen)
         usual = self.bundle.usual_frames or round(SECONDS * self.fps)
         default = min(max(usual, self.frame_range[0]), self.frame_range[1])
         asked = [default] * len(prompts) if frames is None else frames
@@ -167,24 +169,20 @@ class MDMPipeline(ChangingPipeline):
             lengths = check_lengths(len(prompts), asked, self.frame_range, self.fps)
             if prefix is not None:
                 raise ValueError("prefix must be left out: this model makes whole motions. Use predict to go on.")
-        jobs = [
-            Job(prompt, n, None if base is None else base + s)
-            for prompt, n, base in zip(prompts, lengths, seeds, strict=True)
-            for s in range(samples)
-        ]
+        jobs = [Job(prompts[one.prompt], lengths[one.prompt], one.seed) for one in drawn]
         if self.bundle.config.completes:
             if prefix is None:
                 raise ValueError("prefix must be given: this model continues a motion. Give one, or use predict.")
             made = [self._followed(prefix, job, chosen) for job in jobs]
         else:
-            made = [drawn.made for drawn in self.denoising.draw(jobs, chosen, self.say)]
+            made = [answer.made for answer in self.denoising.draw(jobs, chosen, self.say)]
         spec = self.bundle.statistics.spec
         motions = []
-        for at, (job, data) in enumerate(zip(jobs, made, strict=True)):
-            note = notes[at // samples]
+        for one, job, data in zip(drawn, jobs, made, strict=True):
+            note = notes[one.prompt]
             about = {"task": "text-to-motion", **self._origin(job.seed), **chosen.about(), **note}
             motions.append(Motion(data, spec, spec.fps, about=about, name=note["prompt"] or "motion"))
-        return motions
+        return [motion for motion in best_of(prompts, drawn, motions) if isinstance(motion, Motion)]
 
     #: What a table of behaviours asks; no answer of this model can be no motion.
     attempts = __call__

@@ -20,6 +20,7 @@ from hftrainer.models.motion.motiongpt.answers import parse_caption
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
 from hftrainer.models.text import UNKNOWN, unknown_words
 from hftrainer.motion.clip import Motion
+from hftrainer.pipelines.choosing import best_of, candidates_of
 from hftrainer.pipelines.decoding import Draws, Request
 from hftrainer.pipelines.gaps import Gap, GapFiller, hole_of, rest_of
 from hftrainer.pipelines.joining import Place
@@ -42,7 +43,7 @@ class MotionGPTPipeline:
 
     #: What the verbs of the command line may set beside what they all have.
     settings = {
-        "generate": ("guidance", "temperature", "prompt_mode"),
+        "generate": ("guidance", "temperature", "prompt_mode", "candidates"),
         "caption": (),
         "predict": ("candidates",),
         "inbetween": ("candidates",),
@@ -105,6 +106,7 @@ class MotionGPTPipeline:
         lengths: Sequence[int] | None = None,
         *,
         seed: int = 0,
+        candidates: int | None = None,
         prompt_mode: str | None = None,
     ) -> list[np.ndarray]:
         """Motions of sentences as plain arrays.
@@ -112,12 +114,13 @@ class MotionGPTPipeline:
         Args:
             prompts: English sentences; ``None`` for whatever the model likes.
             lengths: frames of each; ``None`` lets the model decide.
-            seed, prompt_mode: see ``__call__``.
+            seed, candidates, prompt_mode: see ``__call__``.
 
         Returns:
             One float32 ``(T, 263)`` array of hml263 features a prompt.
         """
-        return [motion.data.copy() for motion in self(prompts, lengths, seed=seed, prompt_mode=prompt_mode)]
+        made = self(prompts, lengths, seed=seed, candidates=candidates, prompt_mode=prompt_mode)
+        return [motion.data.copy() for motion in made]
 
     def __call__(
         self,
@@ -130,6 +133,7 @@ class MotionGPTPipeline:
         temperature: float | None = None,
         top_p: float | None = None,
         top_k: int | None = None,
+        candidates: int | None = None,
         greedy: bool = False,
         prompt_mode: str | None = None,
     ) -> list[Motion]:
@@ -141,8 +145,8 @@ class MotionGPTPipeline:
             seed: sample ``s`` of any prompt has the generator ``seed + s``, so a prompt gives the same motion alone or
                 among others; or one seed a prompt.
             samples: motions per prompt.
-            guidance, temperature, top_p, top_k: see ``Sampling``; ``None`` is the artifact's own choice.
-            greedy: always the likeliest token, nothing is drawn.
+            guidance, temperature, top_p, top_k, candidates: see ``Sampling``; ``None`` is the artifact's own choice.
+            greedy: always the likeliest token, nothing is drawn, and there is one candidate.
             prompt_mode: one of ``PROMPT_MODES``: our own wording, the released code's without or with the length, or
                 the sentence alone; ``None`` is the artifact's own.
 
@@ -154,7 +158,9 @@ class MotionGPTPipeline:
             ValueError: a prompt is empty, not English or unknown; a length is out of range. The prompt is named.
             GenerationError: the model answered with no motion; the message holds what it said.
         """
-        given = {"guidance": guidance, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+        given = {
+            "guidance": guidance, "temperature": temperature, "top_p": top_p, "top_k": top_k, "candidates": candidates,
+        }  # fmt: skip
         motions = self.attempts(
             prompts, frames, seed=seed, samples=samples, greedy=greedy, prompt_mode=prompt_mode, **given
         )
@@ -183,35 +189,36 @@ class MotionGPTPipeline:
         if mode == "direct" and None in prompts:
             raise ValueError("prompts must all be sentences with prompt_mode direct; got none in the place of one.")
         wanted = self._lengths(len(prompts), frames)
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1; got {samples}.")
         chosen = self._sampling(**sampling)
-        compare = not greedy and chosen.guidance != 1.0
+        if greedy:
+            chosen = replace(chosen, candidates=1)
         seeds = each(seed if isinstance(seed, Sequence) else [seed] * len(prompts), len(prompts), "seed")
-        requests = []
-        for prompt, most, base in zip(prompts, wanted, seeds, strict=True):
-            asked = self.speech.ids(self.speech.sentence(mode, prompt, most))
-            blank = self.speech.ids(self.speech.sentences["random"]) if compare else None
-            for sample in range(samples):
-                requests.append(self.speech.motion_request(asked, most, base + sample, blank, chosen.shortest))
-        spoken = self.speech.say(requests, "motion", draws_of(chosen, greedy))
+        drawn = candidates_of(prompts, seeds, samples, chosen.candidates)
+        blank = None if greedy or chosen.guidance == 1.0 else self.speech.ids(self.speech.sentences["random"])
+        asked = [
+            self.speech.ids(self.speech.sentence(mode, prompt, most))
+            for prompt, most in zip(prompts, wanted, strict=True)
+        ]
+        requests = [
+            self.speech.motion_request(asked[one.prompt], wanted[one.prompt], one.seed or 0, blank, chosen.shortest)
+            for one in drawn
+        ]
         motions: list[Motion | GenerationError] = []
-        for at, said in enumerate(spoken):
-            prompt_at, sample = divmod(at, samples)
-            note, most = notes[prompt_at], wanted[prompt_at]
+        for one, said in zip(drawn, self.speech.say(requests, "motion", draws_of(chosen, greedy)), strict=True):
+            note = notes[one.prompt]
             try:
-                answer = self.speech.answer(said, f"prompt {prompt_at}")
+                answer = self.speech.answer(said, f"prompt {one.prompt}")
             except GenerationError as error:
                 motions.append(error)
                 continue
-            motion = self.bundle.detokenize(answer.codes)[:most]
+            motion = self.bundle.detokenize(answer.codes)[: wanted[one.prompt]]
             about = {
-                "task": "text-to-motion", **self.speech.origin(seeds[prompt_at] + sample), **asdict(chosen),
+                "task": "text-to-motion", **self.speech.origin(one.seed or 0), **asdict(chosen),
                 "prompt_mode": mode, "tokens": answer.codes, **({} if self.speech.own else {"said": answer.text}),
                 **note,
             }  # fmt: skip
             motions.append(motion.replace(about=about, name=note["prompt"] or "motion"))
-        return motions
+        return best_of(prompts, drawn, motions)
 
     def infer_m2t(
         self,

@@ -277,7 +277,7 @@ def _denoiser(pipe: MDMPipeline, frames: int) -> Model:
     }
 
     def run(size: int, **how: Any) -> Any:
-        return pipe(_asked(size), [frames] * size, seed=list(range(size)), **how)
+        return pipe(_asked(size), [frames] * size, seed=list(range(size)), candidates=1, **how)
 
     works = [
         Work("generate", way, partial(run, **how), "steps", how.get("steps", steps), how["precision"])
@@ -297,7 +297,7 @@ def _masked(pipe: MaskedPipeline, frames: int) -> Model:
     bundle, iterations = pipe.bundle, 10 + 5
 
     def run(size: int, precision: str) -> Any:
-        return pipe(_asked(size), [frames] * size, seed=list(range(size)), precision=precision)
+        return pipe(_asked(size), [frames] * size, seed=list(range(size)), candidates=1, precision=precision)
 
     ways = ("fp32", "bf16")
     works = [Work("generate", way, partial(run, precision=way), "iterations", iterations, way) for way in ways]

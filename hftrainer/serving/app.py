@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Match
 
-import hftrainer
+from hftrainer.evaluation.report import versions
 from hftrainer.motion.clip import Motion
 from hftrainer.serving import bodies
 from hftrainer.serving.doors import Doors, Hosts
@@ -42,6 +42,7 @@ from hftrainer.serving.verbs import VERBS, job_of
 
 #: Where ``make player`` puts the page.
 PAGE = Path(__file__).with_name("page")
+VERSION = versions()["hftrainer"]
 NO_PAGE = "the page must be built once in a checkout; it is not there. Run: make player (it needs Node.js with npm)."
 
 #: Seconds that a request waits for its job to be over.
@@ -171,7 +172,7 @@ def create_app(
         await run_in_threadpool(server.jobs.close)
 
     app = FastAPI(
-        title="hftrainer", version=hftrainer.__version__, openapi_url="/api/openapi.json", docs_url=None,
+        title="hftrainer", version=VERSION, openapi_url="/api/openapi.json", docs_url=None,
         redoc_url=None, lifespan=lifespan, summary="Human motion and language: sentences to motions and back.",
     )  # fmt: skip
     app.state.server = server
@@ -219,7 +220,7 @@ def _about(app: FastAPI, server: Server) -> None:
     @app.get("/api/health", response_model=bodies.Health, responses=_failures())
     async def health() -> Any:
         """Whether the server is there."""
-        return {"status": "ok", "version": hftrainer.__version__}
+        return {"status": "ok", "version": VERSION}
 
     @app.get("/api/models", response_model=bodies.ModelList, responses=_failures())
     def models() -> Any:

@@ -37,7 +37,9 @@ CONFIG, WEIGHTS, TEXT = "mdm_config.json", "model.safetensors", "text_encoder"
 #: Files of every artifact, in the order in which its hash reads them.
 FILES = (CONFIG, WEIGHTS, "Mean.npy", "Std.npy")
 _PUBLISHED = ("model_type", "guidance_param", "config")
-_OURS = ("format", "representation", "frame_range", "evaluation_frames", "usual_frames", "network", "about")
+_OURS = (
+    "format", "representation", "frame_range", "evaluation_frames", "usual_frames", "candidates", "network", "about",
+)  # fmt: skip
 
 
 class MDMBundle:
@@ -53,6 +55,7 @@ class MDMBundle:
         evaluation_frames: the published numbers were made by showing the network this many frames, whatever was asked
             for, and cropping; ``None`` where a network masks the frames that are not asked for.
         usual_frames: length of a motion that nobody said the length of; ``None`` leaves it to the pipeline.
+        candidates: motions that are drawn for a sentence where nobody says how many; the best is kept.
         about: provenance: files, hashes, options.
         hash: identity of the weights on disk, ``"unsaved"`` before.
 
@@ -73,6 +76,7 @@ class MDMBundle:
         frame_range: tuple[int, int] = (40, 196),
         evaluation_frames: int | None = None,
         usual_frames: int | None = None,
+        candidates: int = 1,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         config = network.config
@@ -88,7 +92,9 @@ class MDMBundle:
             raise ArtifactError(f"frame_range must be fewest and most frames; got {frame_range}.")
         if usual_frames is not None and not frame_range[0] <= usual_frames <= frame_range[1]:
             raise ArtifactError(f"usual_frames must be {frame_range[0]} to {frame_range[1]}; got {usual_frames}.")
-        self.usual_frames = usual_frames
+        if candidates < 1:
+            raise ArtifactError(f"candidates must be at least 1; got {candidates}.")
+        self.usual_frames, self.candidates = usual_frames, candidates
         self.network, self.statistics = network.eval(), statistics
         self.text: Tower | None = None
         self.guidance, self.frame_range, self.evaluation_frames = float(guidance), frame_range, evaluation_frames
@@ -217,6 +223,7 @@ class MDMBundle:
             frame_range=tuple(said.get("frame_range", _frame_range(config, representation))),
             evaluation_frames=said.get("evaluation_frames", _evaluation_frames(config)),
             usual_frames=said.get("usual_frames"),
+            candidates=said.get("candidates", 1),
             about=said.get("about"),
         )
         bundle.hash = folder_hash(folder, _files(text, folder))
@@ -283,6 +290,7 @@ class MDMBundle:
                     "frame_range": list(self.frame_range),
                     "evaluation_frames": self.evaluation_frames,
                     "usual_frames": self.usual_frames,
+                    "candidates": self.candidates,
                     "network": _unsaid(self.config, said),
                     "about": self.about,
                 },

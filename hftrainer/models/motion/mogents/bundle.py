@@ -90,6 +90,8 @@ class MaskedBundle(ABC):
 
     family: ClassVar[Family]
     default: ClassVar[str]
+    #: Motions that are drawn for a sentence where nobody says how many.
+    candidates: ClassVar[int] = 1
     push_to_hub = push_saved
 
     def __init__(

@@ -67,6 +67,7 @@ class Sampling:
         top_p: tokens are drawn from the likeliest that together have this probability.
         top_k: tokens are drawn from this many likeliest at most; 0 means all.
         shortest: frames that a motion has at least where nobody asked for a length.
+        candidates: motions that are drawn for a sentence, together; the one that fits it best is kept.
         gap_candidates: predictions and in-betweens that are drawn, of which the one most like the others is kept; it
             errs less than a single one. They are decoded together: 8 take about twice the time of 1.
         gap_temperature: the temperature of predictions and in-betweens; candidates should differ.
@@ -77,6 +78,7 @@ class Sampling:
     top_p: float = 0.9
     top_k: int = 0
     shortest: int = 0
+    candidates: int = 1
     gap_candidates: int = 8
     gap_temperature: float = 1.0
 
@@ -86,8 +88,9 @@ class Sampling:
         for name in ("temperature", "gap_temperature"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0; got {getattr(self, name):g}.")
-        if self.gap_candidates < 1:
-            raise ValueError(f"gap_candidates must be at least 1; got {self.gap_candidates}.")
+        for name in ("candidates", "gap_candidates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1; got {self.top_p:g}.")
         if self.top_k < 0:
