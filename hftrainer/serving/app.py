@@ -7,6 +7,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Match
 
-from hftrainer.evaluation.report import versions
 from hftrainer.motion.clip import Motion
 from hftrainer.serving import bodies
 from hftrainer.serving.doors import Doors, Hosts
@@ -42,7 +42,7 @@ from hftrainer.serving.verbs import VERBS, job_of
 
 #: Where ``make player`` puts the page.
 PAGE = Path(__file__).with_name("page")
-VERSION = versions()["hftrainer"]
+VERSION = version("hftrainer")
 NO_PAGE = "the page must be built once in a checkout; it is not there. Run: make player (it needs Node.js with npm)."
 
 #: Seconds that a request waits for its job to be over.
