@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hftrainer.motion.clip import Motion
+from hftrainer.motion.files.told import told_of
 
 #: What can be read, with what it is. ``.asf`` is read with its ``.amc``.
 READ = {
@@ -96,11 +97,12 @@ def load(
         if name not in READ_OPTIONS.get(kind, ()):
             where = ", ".join(ending for ending, names in READ_OPTIONS.items() if name in names)
             raise ValueError(f"{path.name}: {name} must be left out for {kind}; got {value!r}. It is for {where}.")
-    if kind == ".npy":
-        from hftrainer.motion.files.npy import load_npy
+    with told_of(path.name):
+        if kind == ".npy":
+            from hftrainer.motion.files.npy import load_npy
 
-        return load_npy(path, representation, fps)
-    return _as_expected(_load(path, kind, fps, given), path.name, representation, fps)
+            return load_npy(path, representation, fps)
+        return _as_expected(_load(path, kind, fps, given), path.name, representation, fps)
 
 
 def _load(path: Path, kind: str, fps: float | None, given: dict[str, Any]) -> Motion:

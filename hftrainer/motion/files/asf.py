@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hftrainer.motion.files.figure import Figure, Recording, turns
+from hftrainer.motion.files.figure import MOST_JOINTS, Figure, Recording, check_room, turns
+from hftrainer.motion.files.told import shortened
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,8 @@ class Acclaim:
 
 def _axes(angles: list[float], order: str) -> np.ndarray:
     """Rotation by angles (degrees, x y z) about fixed axes, the first letter of ``order`` first."""
+    if sorted(order) != ["X", "Y", "Z"] or len(angles) != 3:
+        raise ValueError(f"three angles about X, Y and Z must be said; got {len(angles)} about {order[:20]}")
     turned = np.deg2rad([angles["XYZ".index(axis)] for axis in order])
     return turns(turned[::-1], order[::-1])
 
@@ -103,13 +106,19 @@ def parse_asf(text: str, name: str = "ASF") -> Acclaim:
         dofs.append(tuple(v.lower() for v in root.get("order", ["TX", "TY", "TZ", "RX", "RY", "RZ"])))
         position = np.array([float(v) for v in root.get("position", ["0"] * 3)])
         length = float(units.get("length", "1"))
+        if position.shape != (3,) or not 0 < length < np.inf:
+            raise ValueError("a root position of other than 3 numbers, or a length unit that is not above 0")
         tips: dict[str, np.ndarray] = {"root": np.zeros(3)}
         open_joints = ["root"]
         while open_joints:
             parent = open_joints.pop(0)
             for child in children.get(parent, []):
                 data = bones[child]
+                if child in tips or len(names) >= MOST_JOINTS:
+                    raise ValueError(f"bone {child!r} a second time in :hierarchy, or more than {MOST_JOINTS} bones")
                 tips[child] = np.array([float(v) for v in data["direction"][:3]]) * float(data["length"][0])
+                if tips[child].shape != (3,):
+                    raise ValueError(f"a direction of other than 3 numbers at bone {child!r}")
                 names.append(child)
                 parents.append(names.index(parent))
                 offsets.append(tips[parent])
@@ -124,16 +133,20 @@ def parse_asf(text: str, name: str = "ASF") -> Acclaim:
                 axes.append(np.eye(3))
                 dofs.append(())
     except (KeyError, ValueError, IndexError) as exc:
+        said = shortened(str(exc), 200)
         raise ValueError(
-            f"{name}: every bone must have direction, length, axis and dof that can be read; got {exc}. "
+            f"{name}: every bone must have direction, length, axis and dof that can be read; got {said}. "
             "The file is damaged."
         ) from exc
-    lost = sorted(set(bones) - set(names))
+    lost = shortened(", ".join(sorted(set(bones) - set(names))), 500)
     if lost:
-        raise ValueError(f"{name}: every bone must hang in :hierarchy; absent there: {', '.join(lost)}.")
-    bad = sorted({dof for group in dofs for dof in group} - {"tx", "ty", "tz", "rx", "ry", "rz"})
+        raise ValueError(f"{name}: every bone must hang in :hierarchy; absent there: {lost}.")
+    bad = shortened(", ".join(sorted(set().union(*dofs) - {"tx", "ty", "tz", "rx", "ry", "rz"})), 200)
     if bad:
-        raise ValueError(f"{name}: a degree of freedom must be tx ty tz rx ry or rz; got {', '.join(bad)}.")
+        raise ValueError(f"{name}: a degree of freedom must be tx ty tz rx ry or rz; got {bad}.")
+    twice = [names[i] for i, group in enumerate(dofs) if len(set(group)) < len(group)]
+    if twice:
+        raise ValueError(f"{name}: a bone must have each degree of freedom once; got one twice at {', '.join(twice)}.")
     figure = Figure(tuple(names), tuple(parents), np.array(offsets))
     degrees = units.get("angle", "deg").lower().startswith("deg")
     return Acclaim(figure, np.array(axes), tuple(dofs), length, degrees, position)
@@ -154,7 +167,7 @@ def parse_amc(text: str, columns: tuple[str, ...], name: str = "AMC") -> np.ndar
         ValueError: no frames, a bone that the skeleton lacks, or a frame unlike the first.
     """
     lines = [line.split() for line in text.splitlines() if line.strip() and line.lstrip()[0] not in "#:"]
-    starts = [i for i, words in enumerate(lines) if len(words) == 1 and words[0].isdigit()]
+    starts = [i for i, words in enumerate(lines) if len(words) == 1 and words[0].isdecimal()]
     if not starts:
         raise ValueError(f"{name}: an AMC file must have frames that begin with their number; found none.")
     size = (starts[1] if len(starts) > 1 else len(lines)) - starts[0]
@@ -166,8 +179,9 @@ def parse_amc(text: str, columns: tuple[str, ...], name: str = "AMC") -> np.ndar
     first = lines[starts[0] + 1 : starts[0] + size]
     for words in first:
         if words[0] not in wanted or len(wanted[words[0]]) != len(words) - 1:
+            bone = shortened(words[0], 80)
             raise ValueError(
-                f"{name}: bone {words[0]!r} with {len(words) - 1} numbers must be a bone of the skeleton; "
+                f"{name}: bone {bone!r} with {len(words) - 1} numbers must be a bone of the skeleton; "
                 f"the skeleton has {len(wanted.get(words[0], []))} for it. Use the subject's own ASF file."
             )
         order += wanted[words[0]]
@@ -179,13 +193,14 @@ def parse_amc(text: str, columns: tuple[str, ...], name: str = "AMC") -> np.ndar
         following = starts[frame + 1] if frame + 1 < len(starts) else len(lines)
         if following - start != size or [r[0] for r in rows] != names or [len(r) for r in rows] != widths:
             raise ValueError(
-                f"{name}: every frame must list the bones of the first; frame {lines[start][0]} does not. "
+                f"{name}: every frame must list the bones of the first; frame {lines[start][0][:20]} does not. "
                 "The file is cut short or damaged."
             )
         try:
             values[frame, order] = [float(v) for row in rows for v in row[1:]]
         except ValueError as exc:
-            raise ValueError(f"{name}: frame {lines[start][0]} must hold numbers only; {exc}.") from exc
+            said = shortened(str(exc), 200)
+            raise ValueError(f"{name}: frame {lines[start][0][:20]} must hold numbers only; {said}.") from exc
     return values
 
 
@@ -206,6 +221,7 @@ def local_rotations(skeleton: Acclaim, channels: np.ndarray) -> tuple[np.ndarray
     width = len(skeleton.columns)
     if channels.ndim != 2 or channels.shape[1] != width:
         raise ValueError(f"channels must have shape (T, {width}); got {channels.shape}.")
+    check_room(len(channels), len(skeleton.dofs), channels.size, "AMC")
     rotations = np.tile(np.eye(3), (len(channels), len(skeleton.dofs), 1, 1))
     translation = np.tile(skeleton.position, (len(channels), 1))
     at = 0

@@ -9,12 +9,13 @@ import numpy as np
 
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.files.atomic import written_whole
-from hftrainer.motion.files.figure import Figure, Recording, turns
+from hftrainer.motion.files.figure import MOST_JOINTS, Figure, Recording, check_room, turns
 from hftrainer.motion.files.mapping import Mapping, read_mapping
 from hftrainer.motion.files.matching import match_joints
 from hftrainer.motion.files.names import UNITS, UPWARD, check_names
 from hftrainer.motion.files.rig import rigged
 from hftrainer.motion.files.settle import check_reading, settled
+from hftrainer.motion.files.told import shortened
 from hftrainer.motion.rotation import euler_to_matrix, matrix_to_euler
 from hftrainer.motion.skeleton import SMPL22
 
@@ -62,7 +63,7 @@ def parse_hierarchy(text: str, name: str = "BVH") -> Hierarchy:
     stack: list[int] = []
 
     def wrong(line: int, want: str, got: str) -> ValueError:
-        return ValueError(f"{name}, line {line}: {want}; got {got!r}. The HIERARCHY block is damaged.")
+        return ValueError(f"{name}, line {line}: {want}; got {shortened(got, 80)!r}. The HIERARCHY block is damaged.")
 
     for number, line in enumerate(text.splitlines(), 1):
         words = line.replace("{", " { ").replace("}", " } ").split()
@@ -71,17 +72,18 @@ def parse_hierarchy(text: str, name: str = "BVH") -> Hierarchy:
         at = 0
         while at < len(words):
             word = words[at].upper()
-            rest = words[at + 1 :]
             if word == "HIERARCHY":
                 at += 1
             elif word in ("ROOT", "JOINT", "END"):
-                label = [w for w in rest if w != "{"]
+                label = [w for w in words[at + 1 :] if w != "{"]
                 if word == "ROOT" and names:
                     raise wrong(number, "a file must have one ROOT", line.strip())
                 if word != "ROOT" and not stack:
                     raise wrong(number, f"{words[at]} must stand inside a ROOT", line.strip())
                 if not label:
                     raise wrong(number, f"{words[at]} must be followed by a name", line.strip())
+                if len(names) >= MOST_JOINTS:
+                    raise wrong(number, f"a file must have at most {MOST_JOINTS} joints", line.strip())
                 parents.append(stack[-1] if stack else -1)
                 names.append(f"{names[stack[-1]]}@end" if word == "END" else " ".join(label))
                 offsets.append([0.0, 0.0, 0.0])
@@ -97,7 +99,7 @@ def parse_hierarchy(text: str, name: str = "BVH") -> Hierarchy:
                 at += 1
             elif word == "OFFSET":
                 try:
-                    offset = [float(v) for v in rest[:3]]
+                    offset = [float(v) for v in words[at + 1 : at + 4]]
                 except ValueError as exc:
                     raise wrong(number, "OFFSET must have 3 numbers", line.strip()) from exc
                 if len(offset) != 3 or not stack:
@@ -105,14 +107,18 @@ def parse_hierarchy(text: str, name: str = "BVH") -> Hierarchy:
                 offsets[stack[-1]] = offset
                 at += 4
             elif word == "CHANNELS":
-                count = int(rest[0]) if rest and rest[0].isdigit() else -1
-                found = rest[1 : 1 + count]
+                said = words[at + 1] if at + 1 < len(words) else ""
+                count = int(said) if said.isdecimal() and len(said) < 3 else -1
+                found = words[at + 2 : at + 2 + count]
                 if count < 0 or len(found) != count or not stack:
                     raise wrong(number, "CHANNELS must have a count and as many names", line.strip())
                 for channel in found:
                     if channel[:1].upper() not in "XYZ" or channel[1:].lower() not in ("position", "rotation"):
                         raise wrong(number, "a channel must be [XYZ]position or [XYZ]rotation", channel)
-                channels[stack[-1]] = tuple(channel[0].upper() + channel[1:].lower() for channel in found)
+                axes = [channel[0].upper() + channel[1:].lower() for channel in found]
+                if len(set(axes)) < len(axes):
+                    raise wrong(number, "each channel of a joint must stand once", line.strip())
+                channels[stack[-1]] = tuple(axes)
                 at += 2 + count
             else:
                 raise wrong(number, "expected ROOT, JOINT, End Site, OFFSET, CHANNELS or a brace", line.strip())
@@ -140,6 +146,7 @@ def local_rotations(hierarchy: Hierarchy, channels: np.ndarray) -> tuple[np.ndar
     if channels.ndim != 2 or channels.shape[1] != hierarchy.width:
         raise ValueError(f"channels must have shape (T, {hierarchy.width}); got {channels.shape}.")
     frames, joints = len(channels), len(hierarchy.channels)
+    check_room(frames, joints, channels.size, "BVH")
     rotations = np.tile(np.eye(3), (frames, joints, 1, 1))
     translation = np.tile(hierarchy.figure.offsets[0], (frames, 1))
     groups: dict[str, list[tuple[int, list[int]]]] = {}
@@ -176,7 +183,8 @@ def parse_motion(text: str, width: int, name: str = "BVH") -> tuple[np.ndarray, 
         frames, step = int(head[2]), float(head[-1])
         values = np.array(" ".join(lines[2:]).split(), dtype=np.float64)
     except ValueError as exc:
-        raise ValueError(f"{name}: the MOTION block must hold numbers only; {exc}. The file is damaged.") from exc
+        said = shortened(str(exc), 200)
+        raise ValueError(f"{name}: the MOTION block must hold numbers only; {said}. The file is damaged.") from exc
     if frames < 1 or not np.isfinite(step) or step <= 0:
         raise ValueError(f"{name}: MOTION must have 1 frame or more and a Frame Time above 0; got {frames} and {step}.")
     if values.size != frames * width:

@@ -33,9 +33,9 @@ def _parameters(data: bytes, name: str) -> tuple[dict[str, Any], int]:
     if machine not in (_INTEL, _DEC, _MIPS):
         raise ValueError(f"{name}: the machine must be 84, 85 or 86; got {machine}. The file is damaged.")
     order = ">" if machine == _MIPS else "<"
-    end = min(len(data), start + max(blocks, 1) * _BLOCK) if blocks else len(data)
+    end = min(len(data), start + (blocks or 256) * _BLOCK)  # some programs leave the number out; there are never more
     groups: dict[int, str] = {}
-    entries: list[tuple[int, str, Any]] = []
+    entries: list[tuple[int, str, bytes]] = []
     at = start + 4
     while at + 2 <= end:
         length, group = struct.unpack_from("bb", data, at)
@@ -50,11 +50,13 @@ def _parameters(data: bytes, name: str) -> tuple[dict[str, Any], int]:
         if group < 0:
             groups[-group] = label
         else:
-            entries.append((group, label, _value(data[after + 2 : end], order, machine, f"{name}: {label}")))
+            entries.append((group, label, data[after + 2 : min(end, after + offset) if offset > 0 else end]))
         if offset <= 0:
             break
         at = after + offset
-    return {f"{groups.get(group, group)}:{label}": value for group, label, value in entries}, machine
+    said = {f"{groups.get(group, group)}:{label}": raw for group, label, raw in entries}
+    read = {key: raw for key, raw in said.items() if key.startswith(("POINT:", "TRIAL:"))}
+    return {key: _value(raw, order, machine, f"{name}: {key}") for key, raw in read.items()}, machine
 
 
 def _value(data: bytes, order: str, machine: int, what: str) -> Any:
@@ -81,8 +83,9 @@ def _value(data: bytes, order: str, machine: int, what: str) -> Any:
 
 
 def _first(values: Any, default: float) -> float:
-    array = np.asarray(values if values is not None else default, dtype=np.float64).ravel()
-    return float(array[0]) if array.size else default
+    if not isinstance(values, np.ndarray) or not values.size:
+        return default
+    return float(values.ravel()[0])
 
 
 def read_c3d(path: str | Path) -> Markers:
@@ -105,10 +108,10 @@ def read_c3d(path: str | Path) -> Markers:
     points, analog, start, stop, _ = struct.unpack_from(order + "5H", data, 2)
     scale, rate = _floats(data[12:16], machine)[0], _floats(data[20:24], machine)[0]
     (block,) = struct.unpack_from(order + "H", data, 16)
-    points = int(_first(parameters.get("POINT:USED"), points))
+    points = _whole(_first(parameters.get("POINT:USED"), points))
     scale = _first(parameters.get("POINT:SCALE"), scale)
     fps = _first(parameters.get("POINT:RATE"), rate)
-    block = int(_first(parameters.get("POINT:DATA_START"), block))
+    block = _whole(_first(parameters.get("POINT:DATA_START"), block))
     width = 4 if scale < 0 else 2
     stride = (4 * points + analog) * width
     at = (block - 1) * _BLOCK
@@ -136,6 +139,11 @@ def read_c3d(path: str | Path) -> Markers:
     return Markers(tuple(labels[:points]), positions, fps, units[0] if units else "")
 
 
+def _whole(value: float) -> int:
+    """A count; what is none is -1."""
+    return int(value) if 0 <= value < 2**31 else -1
+
+
 def _texts(value: Any) -> list[str]:
     return value if isinstance(value, list) else [str(value)]
 
@@ -144,9 +152,9 @@ def _frames(parameters: dict[str, Any], start: int, stop: int) -> int:
     """How many frames; the header's 16 bits do for 65,535, longer takes say it elsewhere."""
     ends = [parameters.get(f"TRIAL:ACTUAL_{which}_FIELD") for which in ("START", "END")]
     if all(isinstance(end, np.ndarray) and end.size >= 2 for end in ends):
-        first, last = (int(end[0] + 65536 * end[1]) for end in ends if end is not None)
+        first, last = (_whole(end[0] + 65536 * end[1]) for end in ends if end is not None)
         if last >= first:
             return last - first + 1
     frames = int(stop) - int(start) + 1
     declared = parameters.get("POINT:LONG_FRAMES", parameters.get("POINT:FRAMES"))
-    return int(_first(declared, frames)) if stop == 65535 else frames
+    return _whole(_first(declared, frames)) if stop == 65535 else frames

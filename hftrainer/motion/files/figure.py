@@ -8,6 +8,10 @@ import numpy as np
 
 from hftrainer.motion.rotation import euler_to_matrix
 
+#: Joints of one figure; hands and a face have some hundreds.
+MOST_JOINTS = 4096
+_SMALL = 2**20  # joints times frames that any file may have
+
 
 def turns(angles: np.ndarray, order: str) -> np.ndarray:
     """Rotation by one to three angles about moving axes, the first letter of ``order`` first.
@@ -22,6 +26,26 @@ def turns(angles: np.ndarray, order: str) -> np.ndarray:
     rest = "".join(axis for axis in "XYZ" if axis not in order)
     padding = np.zeros((*angles.shape[:-1], len(rest)))
     return euler_to_matrix(np.concatenate([angles, padding], axis=-1), order + rest)
+
+
+def check_room(frames: int, joints: int, numbers: int, name: str) -> None:
+    """Refuse a file whose movement takes memory that its numbers do not fill: joints without channels cost no bytes.
+
+    Args:
+        frames, joints: of the movement.
+        numbers: how many numbers the file has for it.
+        name: what the error message calls the file.
+
+    Raises:
+        ValueError: it takes too much.
+
+    >>> check_room(1000, 60, 60_000, "walk.bvh")
+    """
+    if joints > MOST_JOINTS or frames * joints > _SMALL + 4 * numbers:
+        raise ValueError(
+            f"{name}: a figure must have at most {MOST_JOINTS} joints, and most of them must move; "
+            f"got {joints} joints and {numbers} numbers in {frames} frames. The file is damaged."
+        )
 
 
 @dataclass(frozen=True, eq=False)

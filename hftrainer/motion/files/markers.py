@@ -14,6 +14,7 @@ from hftrainer.motion.files.mapping import Mapping, read_mapping
 from hftrainer.motion.files.matching import match_joints
 from hftrainer.motion.files.names import UNITS
 from hftrainer.motion.files.settle import check_reading, settled
+from hftrainer.motion.files.told import shortened
 
 _GAP_SECONDS = 0.25  # a point that is out of sight for longer is not led across
 
@@ -108,9 +109,9 @@ def read_trc(path: str | Path) -> Markers:
     names = tuple(name.strip() for name in lines[labels].split("\t")[2:] if name.strip())
     try:
         fps, frames, count = float(facts["DataRate"]), int(float(facts["NumFrames"])), int(float(facts["NumMarkers"]))
-    except (KeyError, ValueError) as exc:
+    except (KeyError, ValueError, OverflowError) as exc:
         raise ValueError(f"{path.name}: DataRate, NumFrames and NumMarkers must be numbers; got {facts}.") from exc
-    body = [line for line in lines[labels + 1 :] if line.split("\t")[0].strip().isdigit()]
+    body = [line for line in lines[labels + 1 :] if line.partition("\t")[0].strip().isdecimal()]
     if len(names) != count or len(body) != frames or frames < 1:
         raise ValueError(
             f"{path.name}: it must hold the {frames} frames of {count} markers it declares; got {len(body)} frames "
@@ -130,7 +131,7 @@ def _numbers(line: str, count: int, what: str) -> list[float]:
     try:
         return [float(cell) if cell else float("nan") for cell in cells[:count]]
     except ValueError as exc:
-        raise ValueError(f"{what} must hold numbers only; {exc}. The file is damaged.") from exc
+        raise ValueError(f"{what} must hold numbers only; {shortened(str(exc), 200)}. The file is damaged.") from exc
 
 
 def listed(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hftrainer.motion.clip import Motion
+from hftrainer.motion.files.archive import read_array
 from hftrainer.motion.files.atomic import written_whole
 from hftrainer.motion.representation.specs import REPRESENTATIONS, Representation, get_spec
 
@@ -37,13 +38,9 @@ def load_npy(path: str | Path, representation: str | None = None, fps: float | N
         ValueError: not an array of numbers, or a shape of no representation or of several.
     """
     path = Path(path)
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as exc:
-        raise ValueError(f"{path.name}: the file must hold one array of numbers; {exc}. It is damaged.") from exc
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        kind = array.dtype if isinstance(array, np.ndarray) else "an archive"
-        raise ValueError(f"{path.name}: the file must hold one array of real numbers; got {kind}.")
+    array = read_array(path)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path.name}: the file must hold one array of real numbers; got {str(array.dtype)[:80]}.")
     if array.ndim == 4 and len(array) == 1:
         array = array[0]  # a batch of one, as demos of published code write it
     spec = _only(array, path.name) if representation is None else get_spec(representation)

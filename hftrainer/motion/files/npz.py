@@ -53,13 +53,18 @@ def load_npz(path: str | Path) -> Motion:
             f"{path.name}: a motion file must hold {', '.join(_FIELDS)}; {', '.join(absent)} is absent, found are "
             f"{', '.join(sorted(found)) or 'none'}. Save bare numbers as .npy and say what they are."
         )
+    wrong = [field for field in _FIELDS if field != "data" and fields[field].shape != ()]
+    if wrong or fields["data"].dtype.kind not in "fiu" or fields["fps"].dtype.kind not in "fiu":
+        which = ", ".join(wrong) or "data and fps"
+        raise ValueError(f"{path.name}: data and fps must be numbers, the others one text; {which} must be mended.")
+    representation, name = str(fields["representation"][()])[:200], str(fields["name"][()])[:1000]
     try:
         about, route = (json.loads(str(fields[field][()])) for field in ("about", "route"))
-        return Motion(
-            fields["data"], str(fields["representation"][()]), float(fields["fps"]), tuple(route), about,
-            str(fields["name"][()]),
-        )  # fmt: skip
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"{path.name}: about and route must be JSON; {exc}. The file is damaged.") from exc
+    if not isinstance(about, dict) or not isinstance(route, list) or not all(isinstance(step, str) for step in route):
+        raise ValueError(f"{path.name}: about must be an object and route a list of names. The file is damaged.")
+    try:
+        return Motion(fields["data"], representation, float(fields["fps"]), tuple(route), about, name)
     except KeyError as exc:
         raise ValueError(f"{path.name}: {exc.args[0]} A newer version may have written the file.") from exc
-    except (json.JSONDecodeError, TypeError) as exc:
-        raise ValueError(f"{path.name}: about and route must be JSON; {exc}. The file is damaged.") from exc

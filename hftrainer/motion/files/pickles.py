@@ -8,10 +8,12 @@ and the name is said.
 
 from __future__ import annotations
 
+import os
 import pickle
+import pickletools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from scipy import sparse
@@ -123,6 +125,26 @@ class _Reader(pickle.Unpickler):
         raise pickle.UnpicklingError("it points outside itself")
 
 
+def _check_declared(file: IO[bytes], size: int) -> None:
+    """Refuse lengths and numbers of memory cells that a file of this size cannot have, before anything is made."""
+    for code, given, _ in pickletools.genops(_Within(file, size)):  # type: ignore[arg-type]
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(given, int) and given > size:
+            raise pickle.UnpicklingError(f"it puts something in place {given} of its memory")
+
+
+class _Within:
+    """A file that is never asked for more bytes than are left."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self.file, self.size = file, size
+        self.tell, self.readline = file.tell, file.readline
+
+    def read(self, count: int) -> bytes:
+        if not 0 <= count <= self.size - self.file.tell():
+            raise pickle.UnpicklingError(f"it declares {count} bytes that do not follow")
+        return self.file.read(count)
+
+
 def read_pickled_arrays(path: str | Path, wanted: Iterable[str]) -> dict[str, np.ndarray]:
     """Arrays of a pickled dictionary, for example of a body model as it was released.
 
@@ -139,10 +161,12 @@ def read_pickled_arrays(path: str | Path, wanted: Iterable[str]) -> dict[str, np
     name = Path(path).name
     with Path(path).open("rb") as file:
         try:
+            _check_declared(file, os.fstat(file.fileno()).st_size)
+            file.seek(0)
             found = _Reader(file, encoding="latin1").load()
         except (
             pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-            ImportError, OverflowError, MemoryError,
+            ImportError, OverflowError, MemoryError, RecursionError,
         ) as exc:  # fmt: skip
             raise ValueError(f"{name}: the file must be a whole pickle that holds arrays alone; {exc}.") from exc
     if not isinstance(found, dict):

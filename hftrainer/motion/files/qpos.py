@@ -19,6 +19,7 @@ from hftrainer.motion.files.bvh import unwrapped_euler
 from hftrainer.motion.files.glb import smooth_quats
 from hftrainer.motion.files.notes import notes
 from hftrainer.motion.files.rig import rigged
+from hftrainer.motion.files.told import shortened
 from hftrainer.motion.representation.motion135 import pose_joints
 from hftrainer.motion.rotation import euler_to_matrix, quat_wxyz_to_matrix
 from hftrainer.motion.skeleton import SMPL22
@@ -92,9 +93,10 @@ def read_qpos(path: str | Path) -> tuple[np.ndarray, np.ndarray, float]:
         rows = [line.split(",") for line in text.splitlines() if line.strip() and not line.startswith("#")]
         widths = {len(row) for row in rows}
         table = np.array(rows, dtype=np.float64) if widths == {_WIDTH} else np.zeros((0, 0))
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as exc:
+        said = shortened(str(exc), 200)
         raise ValueError(
-            f"{path.name}: the file must begin with the line that save wrote, and hold numbers only; {exc}. "
+            f"{path.name}: the file must begin with the line that save wrote, and hold numbers only; {said}. "
             "A CSV of another program does not say which body it moves."
         ) from exc
     if widths != {_WIDTH} or rest.shape != (22, 3) or not np.isfinite(table).all():
