@@ -26,7 +26,7 @@ def arguments(parser: Parser) -> None:
 def count_split(dataset: HumanML3D, split: str, fps: float) -> dict[str, Any]:
     """Windows, minutes and sentences of one split."""
     names = dataset.ids(split)
-    frames = [len(dataset.features(name)) for name in names]
+    frames = [dataset.frames(name) for name in names]
     sentences = [caption.text for name in names for caption in dataset.captions(name)]
     words = {word.strip(".,;:!?").lower() for sentence in set(sentences) for word in sentence.split()}
     return {
@@ -47,9 +47,9 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         raise RequestError(
             f"{folder} must be a dataset folder with train.txt; there is none. See hftrainer data build."
         )
-    from hftrainer.data.humanml3d import HumanML3D
+    from hftrainer.data.packed import open_dataset
 
-    dataset = HumanML3D(folder, splits)
+    dataset = open_dataset(folder, splits)
     report: dict[str, Any] = {"folder": str(folder), "splits": {}}
     for split in splits:
         progress(f"counting {split}")

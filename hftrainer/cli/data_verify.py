@@ -1,7 +1,8 @@
 """Name every clip of a dataset that is not sound.
 
 Looked for: NaN, wrong shapes, joints that are not what the features decode to, feet that never touch the floor or fly,
-flipped limbs, bones that change their length, jumps. The exit status is 1 when a clip is named.
+flipped limbs, bones that change their length, jumps. The exit status is 1 when a clip is named. Of a packed folder the
+sums of its shards are looked at, and that every clip in them can be read.
 """
 
 from __future__ import annotations
@@ -22,8 +23,13 @@ def arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Look at every clip."""
     progress(f"looking at the clips of {args.folder}")
+    from hftrainer.data.packed import PackedDataset, is_packed
     from hftrainer.data.verify import verify
 
+    if is_packed(args.folder):
+        faults = PackedDataset(args.folder, ()).verify(progress)
+        last = f"faults: {len(faults)}" if faults else "every shard and every clip is sound"
+        return Done({"folder": args.folder, "faults": faults}, [*faults, last], code=1 if faults else 0)
     findings = verify(args.folder, workers=args.workers)
     clips = sorted({finding.clip for finding in findings})
     report = {"folder": args.folder, "clips": clips, "findings": [asdict(finding) for finding in findings]}

@@ -30,6 +30,7 @@ VERBS = {
     "serve": ("serve", "the page and the HTTP API, for a browser and for programs"),
     "data build": ("data_build", "recordings to a dataset folder in the HumanML3D layout"),
     "data verify": ("data_verify", "name every clip of a dataset that is not sound"),
+    "data pack": ("data_pack", "a dataset folder to Parquet shards"),
     "data stats": ("data_stats", "what a dataset folder holds"),
     "train": ("train", "one recipe to one run folder"),
     "tokenize": ("tokenize", "a dataset's clips to motion tokens, one file each"),

@@ -58,12 +58,27 @@ class Clip:
     motion: Motion
     captions: tuple[Caption, ...]
 
+    @property
+    def frames(self) -> int:
+        """How many there are."""
+        return len(self.motion)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return self.motion.fps
+
+    @property
+    def rows(self) -> Any:
+        """``(T, D)`` features: an array, or what becomes one where it is cut (``hftrainer.data.packed.Rows``)."""
+        return self.motion.data
+
     def parts(self) -> list[tuple[slice, tuple[str, ...]]]:
         """The stretches of the clip that are described, as frames, and what is said of each; each sentence once."""
         told: dict[tuple[float, float], list[str]] = {}
         for caption in self.captions:
             told.setdefault((0.0, 0.0) if caption.whole else (caption.start, caption.end), []).append(caption.text)
-        fps = self.motion.fps
+        fps = self.fps
         return [
             (slice(int(start * fps), int(end * fps) if end else None), tuple(dict.fromkeys(texts)))
             for (start, end), texts in told.items()
@@ -136,6 +151,10 @@ class HumanML3D:
         if absent:
             found = ", ".join(dict.fromkeys(absent))
             raise ArtifactError(f"{self.folder} must be a whole HumanML3D folder; absent: {found}. Build it again.")
+        self._read_statistics()
+
+    def _read_statistics(self) -> None:
+        """``Mean.npy``, ``Std.npy`` and ``dataset.json``."""
         self.mean = np.load(self.folder / "Mean.npy").astype(np.float32)
         self.std = np.load(self.folder / "Std.npy").astype(np.float32)
         layout = LAYOUTS.get(self.mean.size)
@@ -177,6 +196,14 @@ class HumanML3D:
         if not path.is_file():
             raise KeyError(f"{self.folder} has no clip {clip!r}.")
         return np.load(path).astype(np.float32, copy=False)
+
+    def frames(self, clip: str) -> int:
+        """How many frames a clip has.
+
+        Raises:
+            KeyError: there is no such clip.
+        """
+        return len(self.features(clip))
 
     def captions(self, clip: str) -> tuple[Caption, ...]:
         """What is said of a clip.

@@ -17,13 +17,16 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hftrainer.data.humanml3d import Clip
+from hftrainer.data.packed import Rows
 from hftrainer.models.motion.mdm.config import MDMConfig
 from hftrainer.models.motion.mdm.losses import LossWeights, joints_of_features, training_losses
 from hftrainer.models.motion.mdm.network import MDM, Condition
 from hftrainer.models.motion.mdm.schedule import Schedule
 from hftrainer.models.motion.motiongpt.bundle import Statistics
 from hftrainer.models.tower_files import Tower
+from hftrainer.motion.clip import Motion
 from hftrainer.training.drawing import draw_weights, pick
+from hftrainer.training.later import Later
 
 #: Clean motion ``(B, J, 1, T)``, real frames ``(B, T)``, step ``(B,)``, noise as the motion; text and its mask.
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
@@ -73,13 +76,13 @@ class Described:
     """A motion and what may be said of it.
 
     Attributes:
-        features: ``(T, J)`` normalised.
+        features: ``(T, J)`` normalised; of a packed dataset they are read where they are cut.
         captions: sentences; none where the network reads no text.
         action: clips that share it are one action for the balance.
         composed: it was composed of stretches of other clips.
     """
 
-    features: Tensor
+    features: Tensor | Later
     captions: tuple[str, ...]
     action: str
     composed: bool
@@ -89,12 +92,18 @@ def described(
     clips: Sequence[Clip], statistics: Statistics, fewest: int, composed: frozenset[str] = frozenset()
 ) -> list[Described]:
     """Every described stretch of ``fewest`` frames or more, as a motion of its own."""
+
+    def normal(features: np.ndarray) -> Tensor:
+        return statistics.normalize(Motion(features, statistics.spec, statistics.spec.fps))
+
     rows = []
     for clip in clips:
-        features = statistics.normalize(clip.motion)
+        read = clip.rows
+        whole = None if isinstance(read, Rows) else statistics.normalize(clip.motion)
         for frames, captions in clip.parts():
-            if len(features[frames]) >= fewest:
-                rows.append(Described(features[frames], captions, captions[0], clip.id in composed))
+            part = Later(read, normal, frames.start, frames.stop) if whole is None else whole[frames]
+            if len(part) >= fewest:
+                rows.append(Described(part, captions, captions[0], clip.id in composed))
     return rows
 
 
@@ -232,9 +241,9 @@ class DiffusionTask:
         return clean.permute(0, 2, 1)[:, :, None], real, step, noise.permute(0, 2, 1)[:, :, None], text, mask
 
     @staticmethod
-    def _cut(rng: np.random.Generator, features: Tensor, most: int) -> Tensor:
+    def _cut(rng: np.random.Generator, features: Tensor | Later, most: int) -> Tensor:
         if len(features) <= most:
-            return features
+            return features[:]
         start = int(rng.integers(len(features) - most + 1))
         return features[start : start + most]
 

@@ -44,7 +44,7 @@ def train_tokenizer(run: Run) -> None:
         earlier = about["stages"]
     shortest = config.frames_per_token * 2
     clips, held_out = (
-        [c.motion.data for c in run.clips(splits) if len(c.motion) >= shortest] for splits in run.splits
+        [c.rows for c in run.clips(splits) if c.frames >= shortest] for splits in run.splits
     )
     task = TokenizerTask(network, statistics, clips, held_out, settings, run.schedule.seed)
     if settings.recluster and not run.resume:

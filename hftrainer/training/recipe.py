@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from hftrainer.data.humanml3d import HumanML3D
+from hftrainer.data.packed import open_dataset
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import read_config, write_json
 from hftrainer.motion.files.atomic import written_whole
@@ -106,7 +106,7 @@ def run_recipe(
         ArtifactError: anything wrong with the recipe, the dataset, an earlier stage, or the run folder.
     """
     recipe, out = read_recipe(path, overrides), Path(out)
-    dataset = HumanML3D(recipe["data"], _needed_splits(recipe))
+    dataset = open_dataset(recipe["data"], _needed_splits(recipe))
     schedule = read_config(Schedule, recipe.get("schedule", {}), "schedule")
     group = processes(schedule.device)
     record = {**recipe, "schedule": asdict(schedule), "dataset": {"name": dataset.name, "hash": dataset.hash}}

@@ -54,7 +54,7 @@ class ResidualTask(ReconstructionTask[Network]):
             ValueError: fewer rows than codes.
         """
         per, device = self.network.config.frames_per_token, next(self.network.parameters()).device
-        clips = [self.rows(c[None, : len(c) // per * per].to(device)) for c in self.clips if len(c) >= per]
+        clips = [self.rows(c[: len(c) // per * per][None].to(device)) for c in self.clips if len(c) >= per]
         for quantizer, parts in zip(self.streams, zip(*clips, strict=True), strict=True):
             left, generator = torch.cat([part.flatten(0, -2) for part in parts]), torch.Generator()
             generator.manual_seed(self.seed)
@@ -203,7 +203,7 @@ def train_residual_tokenizer(run: Run) -> None:
         earlier = about["stages"]
     shortest = config.frames_per_token * 2
     clips, held_out = (
-        [c.motion.data for c in run.clips(splits) if len(c.motion) >= shortest] for splits in run.splits
+        [c.rows for c in run.clips(splits) if c.frames >= shortest] for splits in run.splits
     )
     more = statistics, clips, held_out, settings, run.schedule.seed
     task = (

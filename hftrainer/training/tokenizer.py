@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hftrainer.data.packed import Rows
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
 from hftrainer.models.motion.momask.tokenizer import MoMaskTokenizer
 from hftrainer.models.motion.motiongpt.bundle import Statistics
 from hftrainer.models.motion.motiongpt.network import MotionTokenizer
 from hftrainer.models.quantize import EMAQuantizer
 from hftrainer.motion.skeleton import SKELETONS
+from hftrainer.training.later import Later
 
 Network = TypeVar("Network", MotionTokenizer, MoMaskTokenizer, MoGenTSTokenizer)
 
@@ -107,7 +109,8 @@ class ReconstructionTask(ABC, Generic[Network]):
     Args:
         network: to be trained.
         statistics: of the training data.
-        clips: training clips, ``(T, D)`` physical features each.
+        clips: training clips, ``(T, D)`` physical features each; those that are not read yet (``Rows``) are read as
+            batches are drawn, and only what ``lively`` or ``recluster`` asks for is read before.
         held_out: clips for validation.
         settings: data and loss.
         seed: of the windows.
@@ -120,8 +123,8 @@ class ReconstructionTask(ABC, Generic[Network]):
         self,
         network: Network,
         statistics: Statistics,
-        clips: Sequence[np.ndarray],
-        held_out: Sequence[np.ndarray],
+        clips: Sequence[np.ndarray | Rows],
+        held_out: Sequence[np.ndarray | Rows],
         settings: TokenizerSettings,
         seed: int,
     ) -> None:
@@ -133,8 +136,8 @@ class ReconstructionTask(ABC, Generic[Network]):
         broken = [w for w in settings.windows if w % per]
         if broken:
             raise ValueError(f"windows must be whole tokens of {per} frames; got {broken}. Take multiples of {per}.")
-        self.clips = [self._normal(c) for c in clips]
-        self.held_out = [self._normal(c) for c in held_out]
+        self.clips = [self._normalised(c) for c in clips]
+        self.held_out = [self._normalised(c) for c in held_out]
         self.seen = self.clips[:: max(1, len(self.clips) // 200)]
         lengths = np.array([len(c) for c in self.clips])
         self.long_enough = {w: np.flatnonzero(lengths >= w) for w in settings.windows}
@@ -148,8 +151,10 @@ class ReconstructionTask(ABC, Generic[Network]):
         self.ric = statistics.spec.channel("ric").slice
         elbows, wrists = ([skeleton.joints.index(f"{side}_{part}") - 1 for side in ("left", "right")]
                           for part in ("elbow", "wrist"))  # fmt: skip
-        quick = [_hand_speed(c[:, self.ric], wrists, statistics.spec.fps * self.meters) for c in clips]
-        self.share = lengths * np.array(quick) ** settings.lively
+        self.share = lengths * 1.0
+        if settings.lively:  # the only thing that reads every clip before the first step
+            quick = [_hand_speed(np.asarray(c)[:, self.ric], wrists, statistics.spec.fps * self.meters) for c in clips]
+            self.share = lengths * np.array(quick) ** settings.lively
         self.lengths = lengths
         self.hands = torch.ones(len(skeleton.joints) - 1, 1)  # no root
         self.hands[elbows], self.hands[wrists] = settings.hands**0.5, settings.hands
@@ -161,6 +166,9 @@ class ReconstructionTask(ABC, Generic[Network]):
             raise ValueError("recluster must be off with this quantizer; only ema_reset and ema have moving averages.")
         for quantizer in self.quantizers:
             quantizer.least = settings.reset_below
+
+    def _normalised(self, clip: np.ndarray | Rows) -> Tensor | Later:
+        return Later(clip, self._normal) if isinstance(clip, Rows) else self._normal(clip)
 
     def _normal(self, clip: np.ndarray) -> Tensor:
         return (torch.from_numpy(np.array(clip, dtype=np.float32)) - self.statistics.mean) / self.statistics.std
@@ -225,21 +233,21 @@ class ReconstructionTask(ABC, Generic[Network]):
     def codes(self) -> int:
         """How many codes there are in all."""
 
-    def error(self, clips: Sequence[Tensor]) -> tuple[float, set[int]]:
+    def error(self, clips: Sequence[Tensor | Later]) -> tuple[float, set[int]]:
         """Mean root-aligned joint distance over whole clips in millimetres, and the codes in use."""
         total, frames, used = 0.0, 0, set()  # type: float, int, set[int]
         per, device = self.network.config.frames_per_token, next(self.network.parameters()).device
         for clip in clips:
-            clip = clip[: len(clip) // per * per].to(device)
-            again, here = self.round_trip(clip[None])
+            whole = clip[: len(clip) // per * per].to(device)
+            again, here = self.round_trip(whole[None])
             used |= here
-            pair = self._physical(torch.cat([again, clip[None]]).float())
+            pair = self._physical(torch.cat([again, whole[None]]).float())
             joints, _ = world_joints(pair)
             joints = torch.cat(
                 [torch.zeros_like(joints[:, :, :1]), joints - F.pad(pair[..., 3:4], (1, 1))[:, :, None]], 2
             )
             total += float((joints[0] - joints[1]).detach().norm(dim=-1).mean(-1).sum()) * (1000 * self.meters)
-            frames += len(clip)
+            frames += len(whole)
         return total / frames, used
 
     def validate(self) -> dict[str, float]:
@@ -258,7 +266,7 @@ class TokenizerTask(ReconstructionTask[MotionTokenizer]):
         (quantizer,), per = self.quantizers, self.network.config.frames_per_token
         device = quantizer.codebook.device
         rows = torch.cat(
-            [self.network.encoder(c[None, : len(c) // per * per].to(device))[0] for c in self.clips if len(c) >= per]
+            [self.network.encoder(c[: len(c) // per * per][None].to(device))[0] for c in self.clips if len(c) >= per]
         )
         quantizer.recluster(rows, self.settings.frames // per, torch.Generator().manual_seed(self.seed))
 
