@@ -30,7 +30,7 @@ from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
 from hftrainer.pipelines.table import kind_of, open_pipeline
 from hftrainer.training.starts import load_tokenizer
 
-_SAMPLING = ("guidance", "temperature", "top_p", "shortest")
+_SAMPLING = ("guidance", "temperature", "top_p", "shortest", "candidates")
 SHORTEST = 16  # frames; the shortest training clips are of this size
 
 
@@ -55,13 +55,14 @@ def install_motiongpt(artifact: Path, tokenizer: Path | None, data: Path, sampli
     made.save_pretrained(BUILT_IN / about["name"], torch.float16)
 
 
-def install_mdm(artifact: Path, data: Path, guidance: float, frames: int | None) -> None:
+def install_mdm(artifact: Path, data: Path, guidance: float, frames: int | None, candidates: int) -> None:
     """Weights, statistics and text tower of ``artifact`` become the built-in ``mdm-mini``."""
     bundle = MDMBundle.from_pretrained(artifact)
     about = provenance("mdm-mini", data, bundle.about["stages"])
     made = MDMBundle(
         bundle.network, bundle.statistics, bundle.text, guidance=guidance, frame_range=bundle.frame_range,
-        evaluation_frames=bundle.evaluation_frames, usual_frames=frames, about=about,
+        evaluation_frames=bundle.evaluation_frames, usual_frames=frames, candidates=candidates,
+        about=about,
     )  # fmt: skip
     made.save_pretrained(BUILT_IN / about["name"], dtype=torch.float16)
 
@@ -119,7 +120,7 @@ By `hftrainer bench quality --model {name}`; the JSON is `results/{name}-quality
 {table}
 
 {does["prompts"]} prompts, {does["rules"]} rules, {does["motions"]} motions; of prompts with words that no caption
-contains, {does["unseen"]["rate"]:.0%} hold.
+contains, {does["unseen"]["rate"]:.0%} hold. {own["choice"]}
 
 ## How it was made
 
@@ -155,6 +156,14 @@ def _note(stage: dict[str, Any]) -> str:
     return f"# {plan['steps']} steps, {minutes:.0f} min on 2 CPU cores, seed {plan['seed']}, data {data}"
 
 
+def _choice(candidates: int) -> str:
+    """How one motion became the answer."""
+    if candidates == 1:
+        return "Every sentence is answered once."
+    return (f"For every motion {candidates} candidates are drawn,\nand `evaluator-mini` keeps the one that fits the "
+            "sentence best; `--candidates 1` takes the first.")  # fmt: skip
+
+
 def _motiongpt(bundle: MotionGPTBundle, quality: dict[str, Any]) -> dict[str, Any]:
     """What the card of ``motiongpt-mini`` says that others do not."""
     name, back = "motiongpt-mini", quality["reconstruction"]
@@ -163,10 +172,9 @@ def _motiongpt(bundle: MotionGPTBundle, quality: dict[str, Any]) -> dict[str, An
     parts: dict[str, int] = {}
     for stage in bundle.about["stages"]:
         s = stage["recipe"]
-        kind = s["kind"].removeprefix("motiongpt-")
+        kind = s["settings"].get("stage") or s["kind"].removeprefix("motiongpt-")
         parts[kind] = parts.get(kind, 0) + 1
-        number = f"-{parts[kind]}" if parts[kind] > 1 else ""
-        file = f"{name}-{s['settings']['stage'] if kind == 'language' else kind + number}"
+        file = f"{name}-{kind}" + (f"-{parts[kind]}" if parts[kind] > 1 else "")
         commands.append(f"hftrainer train recipes/{file}.toml -o runs/{file}   {_note(stage)}")
     chosen = asdict(bundle.sampling)
     sampling = " ".join(f"--{k.replace('_', '-')} {chosen[k]:g}" for k in _SAMPLING)
@@ -175,6 +183,7 @@ def _motiongpt(bundle: MotionGPTBundle, quality: dict[str, Any]) -> dict[str, An
         "what": f"A MotionGPT of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes "
                 "a motion, a\nmotion a sentence.",
         "try": 'hftrainer generate "a person walks forward" -o walk.mp4 -o walk.bvh',
+        "choice": _choice(bundle.sampling.candidates),
         "rows": [
             ("reconstruction MPJPE, training clips, mm", back["train_mm"], "at most"),
             ("reconstruction MPJPE, held-out clips, mm", back["held_out_mm"], "at most"),
@@ -201,6 +210,7 @@ def _mdm(bundle: MDMBundle, quality: dict[str, Any]) -> dict[str, Any]:
                 "built-in MotionGPT's encoder.",
         "try": 'hftrainer generate "a person walks forward" --model mdm-mini -o walk.mp4 -o walk.bvh\n'
                'hftrainer edit walk.npz "a person raises both arms" --model mdm-mini --part upper_body -o arms.mp4',
+        "choice": _choice(bundle.candidates),
         "rows": [
             ("lower body after an edit of the upper one, largest change of a joint, mm", kept["lower_body_mm"],
              "at most"),
@@ -211,7 +221,7 @@ def _mdm(bundle: MDMBundle, quality: dict[str, Any]) -> dict[str, Any]:
             "hftrainer data build mocap --from captures/pack -o data/mocap",
             f"hftrainer train recipes/mdm-mini.toml -o runs/mdm-mini   {_note(stage)}",
             f"python tools/built_in.py runs/mdm-mini/artifact --guidance {bundle.guidance:g} "
-            f"--frames {bundle.usual_frames}",
+            f"--frames {bundle.usual_frames} --candidates {bundle.candidates}",
         ]),
         "index": "mdm_config.json",
     }  # fmt: skip
@@ -225,15 +235,18 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=0.9)
     parser.add_argument("--shortest", type=int, default=0, help="frames at least, where no length is asked for")
+    parser.add_argument("--candidates", type=int, default=1, help="drawn for a sentence, of which the best is kept")
     parser.add_argument("--frames", type=int, help="of an MDM, where no length is asked for")
     parser.add_argument("--tokenizer", type=Path, help="stage 1 artifact whose decoder replaces the one that was used")
     parser.add_argument("--card", type=Path, help="JSON of hftrainer bench quality")
     args = parser.parse_args()
     if args.artifact:
         if kind_of(args.artifact).name == "mdm":
-            install_mdm(args.artifact, args.data, args.guidance, args.frames)
+            install_mdm(args.artifact, args.data, args.guidance, args.frames, args.candidates)
         else:
-            sampling = Sampling(args.guidance, args.temperature, args.top_p, shortest=args.shortest)
+            sampling = Sampling(
+                args.guidance, args.temperature, args.top_p, shortest=args.shortest, candidates=args.candidates
+            )
             install_motiongpt(args.artifact, args.tokenizer, args.data, sampling)
     if args.card:
         quality = json.loads(args.card.read_text())
