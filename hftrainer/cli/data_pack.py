@@ -2,8 +2,8 @@
 
 DIR is in the HumanML3D layout (hftrainer data build makes one). The lists, the statistics and dataset.json come along,
 and every shard says in its notes what its numbers are, with statistics and licences. new_joints is left behind: it
-follows from the features. Recipes, data verify and data stats take a packed folder where they take a folder; training opens it
-without reading the clips. Needs the package pyarrow: pip install 'hftrainer[parquet]'.
+follows from the features. Recipes, data verify and data stats take a packed folder where they take a folder; training
+opens it without reading the clips. Packing needs pyarrow, reading does not: pip install 'hftrainer[parquet]'.
 """
 
 from __future__ import annotations

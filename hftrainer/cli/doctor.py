@@ -28,6 +28,8 @@ EXTRAS = {
     "video": (("av",), "writing .mp4 and .webm"),
     "train": (("accelerate",), "training"),
     "lora": (("peft",), "training that adds LoRA"),
+    "parquet": (("pyarrow",), "packing datasets, and work on a cluster"),
+    "cluster": (("ray[data]", "pyarrow"), "work on more than one machine"),
     "bertscore": (("bert-score",), "BERTScore of captions"),
     "fbx": (("bpy",), "reading and writing .fbx; a Blender on the path does as well"),
 }
@@ -66,7 +68,7 @@ def installed(name: str) -> str | None:
     True
     """
     try:
-        return version(name)
+        return version(name.partition("[")[0])
     except PackageNotFoundError:
         return None
 
