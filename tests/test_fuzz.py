@@ -129,7 +129,8 @@ def pickled(tmp_path, ending, target):
     elif ending == ".npy":
         file.write_bytes(fuzzing.npy(np.array(fuzzing.Executed(target), dtype=object)))
     elif ending == ".npz":
-        np.savez(file, **{name: np.array(fuzzing.Executed(target), dtype=object) for name in ("data", "poses", "trans")})
+        bad = np.array(fuzzing.Executed(target), dtype=object)
+        np.savez(file, data=bad, poses=bad, trans=bad)
     else:
         file.write_bytes(fuzzing.torch_file(value, zipped=ending != ".tar"))
     return file

@@ -14,6 +14,8 @@ import numpy as np
 
 from hftrainer.errors import ArtifactError
 from hftrainer.motion.clip import Motion
+from hftrainer.motion.files.archive import read_array
+from hftrainer.motion.files.told import shortened, told_of
 from hftrainer.motion.representation.specs import Representation, get_spec
 
 FPS = 20.0
@@ -111,6 +113,22 @@ def parse_captions(text: str, name: str = "captions") -> tuple[Caption, ...]:
     return tuple(captions)
 
 
+def _numbers(path: Path) -> np.ndarray:
+    with told_of(path.name):
+        array = read_array(path)
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"{path.name} must hold real numbers; got {str(array.dtype)[:80]}. Make it again.")
+        return array.astype(np.float32, copy=False)
+
+
+def _object(path: Path) -> dict[str, Any]:
+    with told_of(path.name):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ArtifactError(f"{path.name} must be one JSON object; got {type(value).__name__}. Make it again.")
+        return value
+
+
 class HumanML3D:
     """A folder with ``new_joint_vecs``, ``texts``, split lists and ``Mean.npy``/``Std.npy``.
 
@@ -155,8 +173,7 @@ class HumanML3D:
 
     def _read_statistics(self) -> None:
         """``Mean.npy``, ``Std.npy`` and ``dataset.json``."""
-        self.mean = np.load(self.folder / "Mean.npy").astype(np.float32)
-        self.std = np.load(self.folder / "Std.npy").astype(np.float32)
+        self.mean, self.std = (_numbers(self.folder / f"{name}.npy") for name in ("Mean", "Std"))
         layout = LAYOUTS.get(self.mean.size)
         if layout is None or self.mean.ndim != 1 or self.std.shape != self.mean.shape:
             raise ArtifactError(
@@ -165,16 +182,22 @@ class HumanML3D:
             )
         self.spec: Representation = get_spec(layout)
         about = self.folder / "dataset.json"
-        self.about: dict[str, Any] = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+        self.about: dict[str, Any] = _object(about) if about.is_file() else {}
         self.hash = hashlib.sha256(self.mean.tobytes() + self.std.tobytes()).hexdigest()
-        self.name: str = self.about.get("statistics", {}).get("name", self.folder.name)
+        named = self.about.get("statistics", {})
+        self.name: str = str(named.get("name", self.folder.name) if isinstance(named, dict) else self.folder.name)
 
     def _read_list(self, split: str) -> tuple[str, ...]:
         path = self.folder / f"{split}.txt"
         if not path.is_file():
             lists = sorted(p.stem for p in self.folder.glob("*.txt"))
             raise KeyError(f"{self.folder} has no split {split!r}; it has {', '.join(lists)}.")
-        return tuple(path.read_text(encoding="utf-8").split())
+        with told_of(path.name):
+            ids = tuple(path.read_text(encoding="utf-8").split())
+        outside = [clip for clip in ids if "/" in clip or "\\" in clip or clip.startswith(".") or "\0" in clip]
+        if outside:
+            raise ArtifactError(f"{path.name}: a clip must be a name; got {shortened(ascii(outside[0]), 80)}. Mend it.")
+        return ids
 
     def ids(self, split: str = "train") -> tuple[str, ...]:
         """Clip names of a split, in file order.
@@ -195,7 +218,7 @@ class HumanML3D:
         path = self.folder / "new_joint_vecs" / f"{clip}.npy"
         if not path.is_file():
             raise KeyError(f"{self.folder} has no clip {clip!r}.")
-        return np.load(path).astype(np.float32, copy=False)
+        return _numbers(path)
 
     def frames(self, clip: str) -> int:
         """How many frames a clip has.
@@ -212,7 +235,8 @@ class HumanML3D:
             ValueError: the text file is damaged.
         """
         path = self.folder / "texts" / f"{clip}.txt"
-        return parse_captions(path.read_text(encoding="utf-8"), path.name)
+        with told_of(path.name):
+            return parse_captions(path.read_text(encoding="utf-8"), path.name)
 
     def clip(self, clip: str) -> Clip:
         """A clip by its name.

@@ -17,8 +17,9 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,16 +30,43 @@ from torch.overrides import TorchFunctionMode
 from hftrainer.errors import ArtifactError
 from hftrainer.models.sums import file_sum as file_hash
 from hftrainer.models.sums import write_sums
+from hftrainer.motion.files.told import shortened
 
 __all__ = [
-    "BUILT_IN", "check_files", "count_weights", "file_hash", "folder_hash", "load_weights", "read_config",
-    "read_torch_file", "resolve", "save_weights", "unfilled", "write_json", "written_folder",
+    "BUILT_IN", "check_files", "check_shapes", "check_sizes", "count_weights", "file_hash", "folder_hash",
+    "load_weights", "read_config", "read_torch_file", "resolve", "save_weights", "unfilled", "whole_artifact",
+    "write_json", "written_folder",
 ]  # fmt: skip
 
 #: Artifacts that ship with the package.
 BUILT_IN = Path(__file__).parent.parent / "artifacts"
 
 Config = TypeVar("Config")
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+_SIZE, _LAYERS = 2**20, 512  # of what a network's description may declare
+_DAMAGE = (KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError, ZeroDivisionError)
+
+
+def whole_artifact(load: Callable[Given, Found]) -> Callable[Given, Found]:
+    """What loads an artifact, so that whatever it stumbles over in a damaged one comes as an ``ArtifactError``.
+
+    Args:
+        load: takes the artifact's name as its first argument after the class, or as ``name``.
+    """
+
+    @wraps(load)
+    def loading(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+        try:
+            return load(*args, **kwargs)
+        except ArtifactError:
+            raise
+        except (*_DAMAGE, ValueError, RuntimeError, SafetensorError) as error:
+            name = kwargs.get("name", args[1] if len(args) > 1 else "the artifact")
+            said = shortened(" ".join(str(error).split()).rstrip(".") or type(error).__name__, 300)
+            raise ArtifactError(f"{name} must be a whole artifact; got {said}. Fetch or make it again.") from error
+
+    return loading
 
 
 def resolve(
@@ -83,6 +111,8 @@ def check_files(folder: Path, names: Sequence[str]) -> None:
 
 def read_config(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
     """A frozen config from JSON or TOML values; unknown fields are refused by name."""
+    if not isinstance(values, Mapping):
+        raise ArtifactError(f"{where} must be a table of settings; got {shortened(repr(values), 80)}.")
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:
@@ -93,6 +123,54 @@ def read_config(kind: type[Config], values: Mapping[str, Any], where: str) -> Co
         return kind(**values)
     except (TypeError, ValueError) as error:
         raise ArtifactError(f"{where}: {error}") from error
+
+
+def check_sizes(config: Any, where: str) -> None:
+    """Refuse a network whose description declares sizes that none has, before anything of that size is made.
+
+    Args:
+        config: a frozen dataclass; its whole numbers are looked at.
+        where: what the error message calls it.
+
+    Raises:
+        ArtifactError: a number is too large or below 0.
+    """
+    for f in fields(config):
+        value = getattr(config, f.name)
+        most = _LAYERS if re.search("layers|depth|blocks|down", f.name) else _SIZE
+        if isinstance(value, int) and not 0 <= value <= most:
+            raise ArtifactError(f"{where}: {f.name} must be 0 to {most}; got {shortened(str(value), 40)}.")
+
+
+def check_shapes(make: Callable[[], nn.Module], path: Path, apart: Sequence[str] = ()) -> None:
+    """Refuse a file whose weights do not fit a network, before the network takes memory; only its header is read.
+
+    Args:
+        make: makes the network.
+        path: the safetensors file.
+        apart: keys that are not in the file.
+
+    Raises:
+        ArtifactError: missing keys, unexpected keys or wrong shapes; all of them are listed.
+    """
+    with unfilled():
+        network = make()
+    want = {k: tuple(v.shape) for k, v in network.state_dict().items() if k not in apart}
+    try:
+        with safe_open(path, framework="pt") as file:
+            have = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} must be a safetensors file; got {error}.") from error
+    wrong = _misfits(have, want)
+    if wrong:
+        raise ArtifactError(f"{path} does not fit {type(network).__name__}: {'; '.join(wrong)}.")
+
+
+def _misfits(have: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[int, ...]]) -> list[str]:
+    wrong = [f"missing {k}" for k in sorted(want.keys() - have.keys())]
+    wrong += [f"unexpected {k}" for k in sorted(have.keys() - want.keys())]
+    shared = sorted(have.keys() & want.keys())
+    return wrong + [f"{k} is {have[k]}, the network needs {want[k]}" for k in shared if have[k] != want[k]]
 
 
 class _ScalarType:
@@ -157,6 +235,9 @@ def read_torch_file(path: Path) -> Any:
             )
         if zipped:
             with zipfile.ZipFile(path) as archive:
+                declared = sum(info.file_size for info in archive.infolist())
+                if declared > 100 * size:  # torch packs nothing, so it is hardly more than the file
+                    raise ArtifactError(f"{path} must hold what it declares, {declared:,} bytes; it has {size:,}.")
                 damaged = archive.testzip()
             if damaged:
                 raise ArtifactError(f"{path} must be whole; {damaged} in it has a wrong checksum. Download it again.")
@@ -199,13 +280,7 @@ def load_weights(network: nn.Module, path: Path, apart: Sequence[str] = ()) -> N
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path} must be a safetensors file; got {error}.") from error
     want = {k: v for k, v in network.state_dict().items() if k not in apart}
-    wrong = [f"missing {k}" for k in sorted(want.keys() - have.keys())]
-    wrong += [f"unexpected {k}" for k in sorted(have.keys() - want.keys())]
-    wrong += [
-        f"{k} is {tuple(have[k].shape)}, the network needs {tuple(want[k].shape)}"
-        for k in sorted(have.keys() & want.keys())
-        if have[k].shape != want[k].shape
-    ]
+    wrong = _misfits({k: tuple(v.shape) for k, v in have.items()}, {k: tuple(v.shape) for k, v in want.items()})
     if wrong:
         raise ArtifactError(f"{path} does not fit {type(network).__name__}: {'; '.join(wrong)}.")
     hollow = any(v.is_meta for v in want.values())

@@ -59,7 +59,7 @@ class Words:
         if absent:
             raise ArtifactError(f"{folder} must hold {' and '.join(_FILES)}; absent: {', '.join(absent)}.")
         arrays = load_file(folder / "words.safetensors")
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer = Tokenizer.from_buffer((folder / "tokenizer.json").read_bytes())
         if len(arrays["vectors"]) != tokenizer.get_vocab_size(with_added_tokens=False):
             raise ArtifactError(
                 f"{folder}: words.safetensors must have one row a word, {tokenizer.get_vocab_size(False)}; "
@@ -138,7 +138,7 @@ class Pieces:
         model = value.get("model") if isinstance(value, dict) else None
         if not isinstance(model, dict) or model.get("type") not in ("Unigram", "WordLevel", "BPE", "WordPiece"):
             raise ArtifactError(f"{file} must be a tokenizer with a model in it; got none. Copy the published file.")
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_buffer(file.read_bytes())
         cls._check(tokenizer, file)
         return cls(tokenizer)
 

@@ -19,6 +19,7 @@ from hftrainer.data.packed import open_dataset
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import read_config, write_json
 from hftrainer.motion.files.atomic import written_whole
+from hftrainer.motion.files.told import shortened
 from hftrainer.training.decoder_only import train_gpt2
 from hftrainer.training.evaluator import train_evaluator
 from hftrainer.training.length import train_length
@@ -33,6 +34,12 @@ from hftrainer.training.run import Run
 _COMMON = (
     "kind", "about", "data", "splits", "validate_split", "bad_clips", "network", "settings", "schedule", "start",
     "freeze",
+)  # fmt: skip
+#: Fields of every recipe whose form is checked before anything is opened.
+_FORMS: tuple[tuple[str, type, str], ...] = (
+    ("data", str, "a folder"), ("splits", list, "a list of names"), ("validate_split", str, "a name"),
+    ("network", dict, "a table"), ("settings", dict, "a table"), ("schedule", dict, "a table"),
+    ("freeze", list, "a list of names"), ("tokenizer", str, "a folder"),
 )  # fmt: skip
 _TRANSFORMERS = ("tokenizer", "text_tower")
 #: What each kind of recipe may say beside the fields that all have, and what trains it.
@@ -65,8 +72,8 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
     """
     try:
         recipe: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ArtifactError(f"{path} must be a TOML file: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} must be a TOML file: {shortened(str(error), 200)}.") from error
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -79,14 +86,23 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
         *parents, name = key.split(".")
         for parent in parents:
             at = at.setdefault(parent, {})
+            if not isinstance(at, dict):
+                raise ArtifactError(f"--set must name a setting; {parent} of {key!r} is none that holds others.")
         at[name] = value
     kind = recipe.get("kind")
-    if kind not in KINDS:
-        raise ArtifactError(f"the recipe's kind must be {' or '.join(KINDS)}; got {kind!r}.")
+    if not isinstance(kind, str) or kind not in KINDS:
+        got = shortened(repr(kind), 80)
+        raise ArtifactError(f"{path}: the recipe's kind must be {' or '.join(KINDS)}; got {got}.")
     fields = (*_COMMON, *KINDS[kind][0])
     unknown = sorted(set(recipe) - set(fields))
     if unknown:
-        raise ArtifactError(f"a {kind} recipe must have the fields {', '.join(fields)}; got {', '.join(unknown)}.")
+        got = shortened(", ".join(unknown), 200)
+        raise ArtifactError(f"{path}: a {kind} recipe must have the fields {', '.join(fields)}; got {got}.")
+    for field, type_, what in _FORMS:
+        if field in recipe and not isinstance(recipe[field], type_):
+            raise ArtifactError(f"{path}: {field} must be {what}; got {shortened(repr(recipe[field]), 80)}.")
+    if "data" not in recipe:
+        raise ArtifactError(f"{path}: a recipe must say its data, a dataset folder; it does not. Add data = \"DIR\".")
     return recipe
 
 

@@ -125,7 +125,7 @@ class SentenceEvaluator(ABC):
             network = cls._network(config)
         load_weights(network, folder / FILES[1])
         own = (folder / TOKENIZER).is_file()
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER)) if own else None
+        tokenizer = Tokenizer.from_buffer((folder / TOKENIZER).read_bytes()) if own else None
         evaluator = cls(network, tokenizer, np.load(folder / "Mean.npy"), np.load(folder / "Std.npy"))
         evaluator.hash = folder_hash(folder, (*FILES, TOKENIZER) if own else FILES)
         evaluator.about = about

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hftrainer.errors import ArtifactError
-from hftrainer.models.artifact import check_files, folder_hash, resolve, write_json, written_folder
+from hftrainer.models.artifact import check_files, folder_hash, resolve, whole_artifact, write_json, written_folder
 from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.mdm import official
 from hftrainer.models.motion.mdm.config import MDMConfig
@@ -168,6 +168,7 @@ class MDMBundle:
         return self.statistics.denormalize(sample[:, 0].T[:frames])
 
     @classmethod
+    @whole_artifact
     def from_pretrained(
         cls,
         name: str | Path | None = None,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hftrainer.models.artifact import check_sizes
 from hftrainer.models.motion.mdm.config import MDMConfig
 from hftrainer.models.motion.mdm.network import MDM
 
@@ -94,6 +95,7 @@ def their_key(ours: str, architecture: str = "trans_enc") -> str:
 
 def hollow(config: MDMConfig) -> MDM:
     """A network without numbers, to ask for names and shapes."""
+    check_sizes(config, "the network")
     with torch.device("meta"):
         return MDM(config)
 

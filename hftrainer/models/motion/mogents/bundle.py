@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hftrainer.errors import ArtifactError
-from hftrainer.models.artifact import folder_hash, read_torch_file, resolve, write_json, written_folder
+from hftrainer.models.artifact import folder_hash, read_torch_file, resolve, whole_artifact, write_json, written_folder
 from hftrainer.models.clip import ClipTokens, ClipTower
 from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.mogents import generation, official
@@ -274,6 +274,7 @@ class MaskedBundle(ABC):
         return self.statistics.denormalize(features)
 
     @classmethod
+    @whole_artifact
     def from_pretrained(
         cls,
         name: str | Path | None = None,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hftrainer.models.artifact import unfilled
+from hftrainer.models.artifact import check_sizes, unfilled
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer, MoGenTSTokenizerConfig
 from hftrainer.models.motion.momask.tokenizer import MoMaskTokenizer, MoMaskTokenizerConfig
 from hftrainer.models.motion.motiongpt.official import convolution_keys
@@ -117,6 +117,7 @@ def keys(config: TokenizerConfig) -> dict[str, str]:
 
 def hollow(config: TokenizerConfig) -> Tokenizer:
     """A network without numbers, to ask for names and shapes, or to be filled with ``assign=True``."""
+    check_sizes(config, "the tokenizer")
     with unfilled():
         return MoMaskTokenizer(config) if isinstance(config, MoMaskTokenizerConfig) else MoGenTSTokenizer(config)
 

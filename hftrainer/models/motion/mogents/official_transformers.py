@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hftrainer.models.artifact import check_sizes
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.residual import ResidualConfig, ResidualTransformer
 from hftrainer.models.motion.mogents.transformer import TransformerConfig
@@ -74,6 +75,7 @@ def _renamed(ours: str, table: tuple[tuple[str, str], ...]) -> str:
 
 def hollow(config: TransformerConfig) -> MaskedTransformer | ResidualTransformer:
     """A network without numbers, to ask for names and shapes; a ``ResidualConfig`` gives a residual transformer."""
+    check_sizes(config, "the network")
     with torch.device("meta"):
         return ResidualTransformer(config) if isinstance(config, ResidualConfig) else MaskedTransformer(config)
 

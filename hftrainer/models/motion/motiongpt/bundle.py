@@ -17,6 +17,8 @@ from torch import Tensor
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import (
     check_files,
+    check_shapes,
+    check_sizes,
     count_weights,
     folder_hash,
     load_weights,
@@ -24,6 +26,7 @@ from hftrainer.models.artifact import (
     resolve,
     save_weights,
     unfilled,
+    whole_artifact,
     write_json,
     written_folder,
 )
@@ -38,6 +41,7 @@ from hftrainer.models.motion.motiongpt.network import (
 )
 from hftrainer.models.text import END, GPT2Pieces, Pieces, Words
 from hftrainer.motion.clip import Motion
+from hftrainer.motion.files.archive import read_array
 from hftrainer.motion.representation.specs import get_spec
 
 #: Files of an artifact whose text side is words with vectors, in the order in which its hash reads them.
@@ -122,7 +126,7 @@ class Statistics:
     def load(cls, folder: Path, representation: str) -> Statistics:
         """Read ``Mean.npy`` and ``Std.npy``."""
         check_files(folder, ("Mean.npy", "Std.npy"))
-        return cls(np.load(folder / "Mean.npy"), np.load(folder / "Std.npy"), representation)
+        return cls(read_array(folder / "Mean.npy"), read_array(folder / "Std.npy"), representation)
 
     def save(self, folder: Path) -> None:
         np.save(folder / "Mean.npy", self.mean.numpy())
@@ -223,6 +227,7 @@ class MotionGPTBundle:
         return self
 
     @classmethod
+    @whole_artifact
     def from_pretrained(
         cls,
         name: str | Path | None = None,
@@ -259,13 +264,21 @@ class MotionGPTBundle:
             raise ArtifactError(f"{folder} must be a MotionGPT artifact; got {index.get('_class_name')!r}.")
         kinds: dict[str | None, type[Words | Pieces]] = {"pieces": Pieces, "gpt2": GPT2Pieces}
         words = kinds.get(text, Words).load(folder)
-        tokenizer = MotionTokenizer(read_config(TokenizerConfig, index["motion_tokenizer"], "motion_tokenizer"))
+        codes = read_config(TokenizerConfig, index["motion_tokenizer"], "motion_tokenizer")
+        check_sizes(codes, "motion_tokenizer")
+        check_shapes(lambda: MotionTokenizer(codes), folder / "motion_tokenizer.safetensors", _TRAINING_ONLY)
+        tokenizer = MotionTokenizer(codes)
         language: LanguageModel | GPT2
         if text == "gpt2":
+            gpt2 = read_config(GPT2Config, index["language_model"], "language_model")
+            check_sizes(gpt2, "language_model")
             with unfilled():
-                language = GPT2(read_config(GPT2Config, index["language_model"], "language_model"))
+                language = GPT2(gpt2)
         else:
             sizes = read_config(LanguageModelConfig, index["language_model"], "language_model")
+            check_sizes(sizes, "language_model")
+            skip = () if sizes.word_width is None else _WORDS
+            check_shapes(lambda: LanguageModel(sizes), folder / "language_model.safetensors", skip)
             with nullcontext() if sizes.word_width else unfilled():  # without word vectors the file holds every number
                 language = LanguageModel(sizes)
         load_weights(tokenizer, folder / "motion_tokenizer.safetensors", _TRAINING_ONLY)
