@@ -7,6 +7,7 @@ import pytest
 
 from hftrainer.errors import ArtifactError
 from hftrainer.motion.clip import Motion
+from hftrainer.pipelines.choosing import APART
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 from tests import tiny
 
@@ -127,8 +128,8 @@ def test_the_best_of_several_candidates_is_kept(pipe):
     one, = pipe([said], [60], seed=5, candidates=1)
     best, = pipe([said], [60], seed=5, candidates=3)
     assert best.about["seed"] == 5 and best.about["candidates"] == 3 and best.about["chooser"]
-    apart = 2**40  # the seeds that candidates have
-    drawn = [pipe([said], [60], seed=5 + c * apart, candidates=1)[0] for c in range(3)]
+    drawn = [pipe([said], [60], seed=(5 + c * APART) % 2**32, candidates=1)[0] for c in range(3)]
+    assert len({motion.data.tobytes() for motion in drawn}) == 3
     np.testing.assert_array_equal(drawn[0].data, one.data)
     place, fit = rank(said, drawn)[0]
     assert best.about["candidate"] == place and abs(best.about["fit"] - fit) < 1e-3

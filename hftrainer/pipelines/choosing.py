@@ -14,8 +14,8 @@ from hftrainer.errors import GenerationError
 from hftrainer.models.evaluator import built_in_evaluator, rank
 from hftrainer.motion.clip import Motion
 
-#: Between the seeds of a motion's candidates, and above all seeds: the first candidate has the motion's own.
-_APART, _SEEDS = 2**40, 2**62
+#: Between the seeds of a motion's candidates: far from those of other samples. Torch reads 32 bits of a seed.
+APART, _SEEDS = 0x9E3779B1, 2**32
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def candidates_of(
         for sample in range(samples):
             asked = None if base is None else base + sample
             for c in range(1 if prompts[at] is None else count):
-                seed = None if asked is None else (asked + c * _APART) % _SEEDS
-                rows.append(Candidate(at, at * samples + sample, asked, seed))
+                own = asked if asked is None or c == 0 else (asked + c * APART) % _SEEDS
+                rows.append(Candidate(at, at * samples + sample, asked, own))
     return rows
 
 
