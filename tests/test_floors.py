@@ -7,13 +7,14 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent.parent / "hftrainer"
 FLOORS = {
     "errors": 0, "motion": 1, "models": 2, "data": 2, "client": 2, "training": 3, "pipelines": 3,
-    "evaluation": 3, "rendering": 3, "__init__": 4, "bench": 4, "quality": 4, "serving": 4, "cli": 5, "__main__": 6,
+    "evaluation": 3, "rendering": 3, "__init__": 4, "bench": 4, "quality": 4, "serving": 4, "cluster": 4,
+    "cli": 5, "__main__": 6,
 }  # fmt: skip
 LIBRARIES = {
     "errors": "", "motion": "numpy scipy", "models": "numpy torch safetensors tokenizers huggingface_hub",
     "data": "numpy scipy pyarrow", "training": "numpy torch tokenizers safetensors accelerate peft", "pipelines": "numpy torch",
     "evaluation": "numpy scipy bert_score", "rendering": "numpy scipy PIL av moderngl", "bench": "numpy torch",
-    "quality": "numpy", "client": "", "serving": "numpy fastapi starlette pydantic uvicorn",
+    "quality": "numpy", "client": "", "cluster": "numpy ray", "serving": "numpy fastapi starlette pydantic uvicorn",
     "cli": "torch", "__init__": "", "__main__": "",
 }  # fmt: skip
 

@@ -13,11 +13,21 @@ are converted all the same, and the exit status is 1. docs/formats.md describes 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hftrainer.cli.clustered import (
+    KEPT,
+    Converting,
+    add_cluster_flags,
+    check_cluster,
+    execute,
+    is_job,
+    items_of_job,
+    outcome,
+)
 from hftrainer.cli.outputs import DATA, PICTURES, check_blender, check_folder, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, add_input_flags, whole
 from hftrainer.cli.progress import Progress
@@ -63,6 +73,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--format", default="npz", choices=[ending[1:] for ending in DATA], help="for folders (default npz)")
     parser.flag("--workers", type=whole(1), default=1, help="files converted at the same time (default 1)")
     parser.flag("--skip-existing", action="store_true", help="leave files alone that are there already")
+    add_cluster_flags(parser)
 
 
 def check_names(*names: str | None) -> None:
@@ -142,11 +153,23 @@ def convert_file(job: Job) -> tuple[Motion, list[str], dict[str, Any]]:
         ValueError: the file holds no motion, its meaning must be said, or there is no road to ``job.to``.
         OSError: it cannot be read or written.
     """
+    from hftrainer.motion.files import load
+
+    read = load(job.source, representation=job.named, fps=job.fps, **job.reading)
+    return read, *write_motion(read, job)
+
+
+def write_motion(motion: Motion, job: Job) -> tuple[list[str], dict[str, Any]]:
+    """Write a motion as a job wants it; what each road did to it, and what clean-up changed.
+
+    Raises:
+        ValueError: there is no road to ``job.to``, or the format cannot hold it.
+        OSError: it cannot be written.
+    """
     from hftrainer.motion.edit import resample
-    from hftrainer.motion.files import WRITE_OPTIONS, load, save
+    from hftrainer.motion.files import WRITE_OPTIONS, save
     from hftrainer.motion.representation.convert import convert, describe_route
 
-    read = motion = load(job.source, representation=job.named, fps=job.fps, **job.reading)
     changed: dict[str, Any] = {}
     if job.clean:
         motion, changed = cleaned(motion)
@@ -158,7 +181,7 @@ def convert_file(job: Job) -> tuple[Motion, list[str], dict[str, Any]]:
             motion = resample(motion, job.resample)
     done = convert(motion, job.to) if job.to else motion
     save(done, job.target, **options)
-    return read, describe_route(done, len(motion.route)), changed
+    return describe_route(done, len(motion.route)), changed
 
 
 def cleaned(motion: Motion) -> tuple[Motion, dict[str, Any]]:
@@ -235,6 +258,8 @@ def convert_folder(
     """Convert every motion file below a folder."""
     from hftrainer.motion.files import READ
 
+    if args.cluster is not None and is_job(source):
+        return convert_job(args, source, target, options, items_of_job(source, args.format), progress)
     files = sorted(file for file in source.rglob("*") if file.suffix.lower() in READ and file.is_file())
     if not files:
         raise RequestError(f"{source} must hold motion files ({', '.join(READ)}); got none.")
@@ -245,6 +270,13 @@ def convert_folder(
     for file, goal in named:
         if seen.setdefault(goal, file) != file:
             raise RequestError(f"{seen[goal]} and {file} would both become {goal}. Convert them one by one.")
+    if args.cluster is not None:
+        items = (
+            {"source": str(file.relative_to(source)), "target": str(goal.relative_to(target)),
+             "reading": reading_options(args, file.suffix.lower())}
+            for file, goal in named
+        )  # fmt: skip
+        return convert_job(args, source, target, options, items, progress)
     skipped = {goal for _, goal in named if args.skip_existing and goal.exists()}
     jobs = [
         Job(file, goal, args.named, args.fps, args.to, args.resample, reading, options, args.clean)
@@ -261,6 +293,18 @@ def convert_folder(
     lines.append(f"{len(converted)} converted, {len(skipped)} skipped, {len(wrong)} failed")
     report = {"converted": converted, "skipped": sorted(map(str, skipped)), "failed": wrong}
     return Done(report, lines, code=1 if wrong else 0)
+
+
+def convert_job(
+    args: argparse.Namespace, source: Path, target: Path, options: dict[str, Any], items: Iterable[dict[str, Any]],
+    progress: Progress,
+) -> Done:  # fmt: skip
+    """The same as a job: what was done stays done when the command is run again."""
+    shared = {"named": args.named, "fps": args.fps, "to": args.to, "resample": args.resample, "options": options,
+              "clean": args.clean}  # fmt: skip
+    work = Converting(source.absolute(), target.absolute(), shared)
+    request = {"verb": "convert", **shared, "format": args.format}
+    return outcome(execute(args, target / KEPT, request, items, work, progress), str(target))
 
 
 def told(motion: Motion) -> list[str]:
@@ -285,6 +329,9 @@ def keep_mapping(motion: Motion, file: str) -> None:
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Convert a file or a folder."""
     source, target = Path(args.source), Path(args.target)
+    check_cluster(args)
+    if args.cluster is not None and not source.is_dir():
+        raise RequestError(f"--cluster must come with a folder; {source} is none. Leave it out.")
     if target.suffix.lower() in PICTURES:
         raise RequestError(f"{target} is a picture. Use: hftrainer render {source} -o {target}")
     check_names(args.named, args.to)

@@ -18,9 +18,11 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hftrainer.cli.clustered import add_cluster_flags, check_cluster, generate, sentences
 from hftrainer.cli.motions import SETTINGS, add_drawing_flags, open_model, settings_of
 from hftrainer.cli.outputs import DATA, PICTURES, check_folder, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, near, whole
@@ -53,6 +55,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
     parser.flag("--prompt-mode", metavar="MODE", help="own, official_nolen, official_len, or direct: as it stands")
     parser.flag("--task", metavar="TASK", help="lines of --prompts are instructions: t2m, m2t, pred or inbetween")
+    add_cluster_flags(parser)
     endings = ", ".join(DATA + PICTURES)
     parser.flag("-o", "--output", action="append", metavar="FILE", help=f"may be repeated; {endings}")
 
@@ -219,14 +222,37 @@ def run_instructions(args: argparse.Namespace, progress: Progress) -> Done:
     return Done({"instructions": report, "failed": len(wrong)}, said, code=1 if wrong else 0)
 
 
+def run_cluster(args: argparse.Namespace, progress: Progress) -> Done:
+    """Make the motions as a job; its folder is that of ``-o``.
+
+    Raises:
+        RequestError: no folder, no sentences, or flags that a job does not have.
+    """
+    if len(args.output or []) != 1 or Path(args.output[0]).suffix.lower() in DATA + PICTURES:
+        raise RequestError("say one folder with -o DIR for the results of --cluster.")
+    check_folder(Path(args.output[0]))
+    if not args.prompts and args.prompt_file is None:
+        raise RequestError("--cluster must have sentences; got none. Name a file or a folder with --prompts.")
+    if args.prompt_file is not None and not Path(args.prompt_file).exists():
+        raise RequestError(f"{args.prompt_file} must be a .txt, a .parquet or a folder of them; there is none.")
+    pipe = open_model(args, progress, "generate")
+    settings = settings_of(args, pipe, "generate")
+    frames = frames_asked(args, *pipe.frame_range, pipe.fps)
+    prompts = chain(args.prompts, sentences(args.prompt_file) if args.prompt_file else ())
+    return generate(args, prompts, frames, settings, pipe.bundle.hash, progress)
+
+
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Make the motions and write the files."""
     started = time.monotonic()
+    check_cluster(args)
     if args.task is not None:
         return run_instructions(args, progress)
-    prompts = read_prompts(args)
     if args.seconds is not None and args.frames is not None:
         raise RequestError("--seconds and --frames say the same thing; got both. Keep one.")
+    if args.cluster is not None:
+        return run_cluster(args, progress)
+    prompts = read_prompts(args)
     count = len(prompts) * args.samples
     rows = plan(args.output or [], count, DATA + PICTURES)
     style = style_of(args)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hftrainer.cli.clustered import KEPT, Tokenizing, add_cluster_flags, check_cluster, execute, outcome
 from hftrainer.cli.outputs import check_folder
 from hftrainer.cli.parser import Done, Parser, RequestError, whole
 from hftrainer.cli.progress import Progress
@@ -25,7 +26,28 @@ def arguments(parser: Parser) -> None:
     parser.flag("--frames", type=whole(1), nargs=2, metavar=("LEAST", "MOST"),
                 help="leave out clips that are shorter or longer; MotionGPT: 40 199")  # fmt: skip
     parser.flag("--skip-existing", action="store_true", help="leave clips alone whose file is there")
+    add_cluster_flags(parser)
     parser.flag("--bad-clips", choices=("refuse", "skip"), default="refuse", help="those with a NaN; default refuse")
+
+
+def tokenize_job(args: argparse.Namespace, progress: Progress) -> Done:
+    """The same as a job: what was done stays done when the command is run again."""
+    import numpy as np
+
+    from hftrainer.data.packed import open_dataset
+    from hftrainer.training.starts import load_tokenizer
+
+    dataset = open_dataset(args.data, (args.split,))
+    _, statistics, about = load_tokenizer(args.artifact)
+    if dataset.spec != statistics.spec:
+        raise RequestError(f"{args.data} must hold {statistics.spec.name}; got {dataset.spec.name}. Take other data.")
+    out, frames = Path(args.output).absolute(), tuple(args.frames) if args.frames else None
+    rng = np.random.default_rng(args.seed)
+    items = ({"clip": name, "draw": float(rng.random())} for name in dataset.ids(args.split))
+    work = Tokenizing(Path(args.artifact).absolute(), Path(args.data).absolute(), out, frames, args.offset == "random")
+    request = {"verb": "tokenize", "artifact": about, "statistics": dataset.hash, "frames": args.frames,
+               "offset": args.offset}  # fmt: skip
+    return outcome(execute(args, out / KEPT, request, items, work, progress), args.output)
 
 
 def run(args: argparse.Namespace, progress: Progress) -> Done:
@@ -36,7 +58,10 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     if args.frames and args.frames[0] > args.frames[1]:
         raise RequestError(f"--frames must be LEAST MOST; got {args.frames[0]} {args.frames[1]}.")
     check_folder(Path(args.output))
+    check_cluster(args)
     progress("loading torch")
+    if args.cluster is not None:
+        return tokenize_job(args, progress)
     from hftrainer.training.export import export_tokens
 
     report = export_tokens(

@@ -9,10 +9,40 @@ from typing import Any
 import numpy as np
 import torch
 
-from hftrainer.data.humanml3d import HumanML3D
+from hftrainer.data.humanml3d import Clip
+from hftrainer.data.packed import open_dataset
 from hftrainer.errors import ArtifactError
+from hftrainer.models.motion.motiongpt.bundle import Statistics
+from hftrainer.models.motion.motiongpt.network import MotionTokenizer
 from hftrainer.motion.files.atomic import written_whole
 from hftrainer.training.starts import load_tokenizer
+
+
+@torch.no_grad()
+def encode_clip(
+    network: MotionTokenizer, statistics: Statistics, clip: Clip, draw: float | None, frames: tuple[int, int] | None
+) -> np.ndarray | None:
+    """The tokens of a clip, int64 ``(1, L)``; ``None`` where it is left out.
+
+    Args:
+        network, statistics: the motion tokenizer.
+        clip: in its representation.
+        draw: 0 to 1: which of the frames that leave as many tokens is the first; ``None`` is frame 0.
+        frames: fewest and most frames of a clip that is not left out.
+    """
+    per, count = network.config.frames_per_token, clip.frames
+    if count < per or (frames and not frames[0] <= count <= frames[1]):
+        return None
+    start = 0 if draw is None else int(draw * (count % per + 1))
+    rows = statistics.normalize(clip.motion)[start : start + count // per * per]
+    codes: np.ndarray = network.encode(rows[None]).numpy().astype(np.int64)
+    return codes
+
+
+def save_tokens(codes: np.ndarray, path: Path) -> None:
+    """Write a token file, whole or not at all."""
+    with written_whole(path) as beside:
+        np.save(beside, codes)
 
 
 @torch.no_grad()
@@ -52,12 +82,12 @@ def export_tokens(
     Source: MotionGPT ``scripts/get_motion_code``, which takes clips of 40 to 199 frames and a random offset.
     """
     network, statistics, _ = load_tokenizer(artifact)
-    dataset, out = HumanML3D(data, (split,)), Path(out)
+    dataset, out = open_dataset(data, (split,)), Path(out)
     if dataset.spec != statistics.spec:
         raise ArtifactError(
             f"{data} must hold {statistics.spec.name}, which {artifact} reads; got {dataset.spec.name}."
         )
-    per, rng = network.config.frames_per_token, np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     report: dict[str, Any] = {"written": 0, "existing": 0, "tokens": 0, "left_out": [], "bad": []}
     names = dataset.ids(split)
     if bad_clips == "refuse":
@@ -72,15 +102,11 @@ def export_tokens(
         if bad:
             report["bad"].append(name)
             continue
-        count = len(clips[0].motion)
-        if count < per or (frames and not frames[0] <= count <= frames[1]):
+        codes = encode_clip(network, statistics, clips[0], draw if offset == "random" else None, frames)
+        if codes is None:
             report["left_out"].append(name)
             continue
-        start = int(draw * (count % per + 1)) if offset == "random" else 0
-        rows = statistics.normalize(clips[0].motion)[start : start + count // per * per]
-        codes = network.encode(rows[None]).numpy().astype(np.int64)
-        with written_whole(path) as beside:
-            np.save(beside, codes)
+        save_tokens(codes, path)
         report["written"] += 1
         report["tokens"] += codes.shape[1]
         say(f"encoding {name} ({number} of {len(names)})")

@@ -1,0 +1,124 @@
+"""Jobs on a Ray cluster of several raylets, with workers and a whole machine of it killed in the middle."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hftrainer.cli import main
+from hftrainer.cli.clustered import MOTION, Generating
+from hftrainer.cluster.job import begin, local, run
+from tests import clustering, tiny
+from tests.conftest import ROOT
+
+ray = pytest.importorskip("ray")
+pytest.importorskip("ray.data")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head without work and two machines of one processor each."""
+    from ray.cluster_utils import Cluster
+
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "RAY_worker_register_timeout_seconds")}
+    os.environ |= {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ["RAY_worker_register_timeout_seconds"] = "600"  # a busy machine is slow to start a process
+    store = 100 << 20
+    made = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": store, "include_dashboard": False}
+    )
+    nodes = [made.add_node(num_cpus=1, object_store_memory=store) for _ in range(2)]
+    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+    yield made, nodes
+    ray.shutdown()
+    made.shutdown()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def sums(folder: Path) -> list[tuple[int, str]]:
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    return sorted((line["block"], line["sha256"]) for line in lines)
+
+
+def worker_of_last_line(folder: Path) -> int:
+    return int(json.loads((folder / "manifest.jsonl").read_text().splitlines()[-1])["worker"].rpartition("-")[2])
+
+
+def test_killed_workers_lose_nothing_and_do_nothing_twice(cluster, tmp_path):
+    from hftrainer.cluster.rays import RayData
+
+    made, nodes = cluster
+    alone = begin(tmp_path / "alone", {"a": 1}, clustering.items(160), block=4)
+    expected = run(alone, clustering.Hashing(), local)
+    job, killed = begin(tmp_path / "ray", {"a": 1}, clustering.items(160), block=4), []
+
+    def say(line: str) -> None:
+        done = int(line.split()[1])
+        if done >= 20 * (1 + len(killed)) and len(killed) < 3:
+            victim = worker_of_last_line(job.folder)
+            if victim not in killed:
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+
+    report = run(job, clustering.Hashing(pause=0.2), RayData(workers=2), say)
+    assert len(killed) >= 2 and os.getpid() not in killed
+    assert report["workers"] >= 2 and report["items"] == 160 and report["done_before"] == 0
+    assert report["sha256"] == expected["sha256"] and report["problems"] == expected["problems"] != {}
+    assert sums(job.folder) == sums(alone.folder) and len(sums(job.folder)) == 40
+    numbers = [answer["number"] for answer in job.answers(clustering.Hashing().columns)]
+    assert numbers == list(range(160))
+    record = os.environ.get("HFTRAINER_CLUSTER_RECORD")
+    if record:
+        Path(record).write_text(json.dumps({"items": 160, "raylets": 3, "killed": len(killed), "lost": 0, "twice": 0}))
+
+
+def test_a_machine_that_goes_away_loses_nothing(cluster, tmp_path):
+    from hftrainer.cluster.rays import RayData
+
+    made, nodes = cluster
+    expected = run(begin(tmp_path / "alone", {}, clustering.items(80), block=4), clustering.Hashing(), local)
+    job, gone = begin(tmp_path / "ray", {}, clustering.items(80), block=4), []
+
+    def say(line: str) -> None:
+        if int(line.split()[1]) >= 24 and not gone:
+            gone.append(nodes[-1])
+            made.remove_node(nodes.pop(), allow_graceful=False)
+
+    report = run(job, clustering.Hashing(pause=0.2), RayData(workers=2), say)
+    assert gone and report["sha256"] == expected["sha256"]
+    nodes.append(made.add_node(num_cpus=1, object_store_memory=100 << 20))
+
+
+def test_motions_are_those_of_one_process(cluster, tmp_path):
+    """The whole road of a model: sentences to shards."""
+    from hftrainer.cluster.rays import RayData
+
+    tiny.bundle().save_pretrained(tmp_path / "model")
+    items = [{"prompt": p, "sample": 0, "seed": s, "frames": 16} for s in range(3) for p in ("a person walks", "runs")]
+    work = Generating(str(tmp_path / "model"))
+    one = run(begin(tmp_path / "alone", {}, items, block=2), work, local)
+    job = begin(tmp_path / "ray", {}, items, block=2)
+    many = run(job, work, RayData(workers=2))
+    assert one["sha256"] == many["sha256"] and not many["problems"]
+    shapes = {np.frombuffer(answer["features"], "<f4").size for answer in job.answers(MOTION)}
+    assert shapes == {16 * 263}
+
+
+def test_the_command_over_a_cluster(cluster, tmp_path, capsys):
+    made, _ = cluster
+    source = tmp_path / "in"
+    source.mkdir()
+    for i in range(6):
+        np.save(source / f"{i}.npy", np.zeros((5 + i, 263), np.float32))
+    for where, out in (("auto", "ray"), ("local", "one")):
+        words = ["convert", str(source), str(tmp_path / out), "--cluster", where, "--block", "2", "--quiet"]
+        assert main([*words, "--cluster-workers", "2"]) == 0
+    assert "6 done, 0 failed" in capsys.readouterr().out
+    ours, theirs = (sorted((tmp_path / out).glob("*.npz")) for out in ("ray", "one"))
+    assert len(ours) == 6 and [a.read_bytes() for a in ours] == [b.read_bytes() for b in theirs]
+    assert ray.is_initialized()  # a cluster that was there before stays
