@@ -35,6 +35,7 @@ VERBS = {
     "train": ("train", "one recipe to one run folder"),
     "tokenize": ("tokenize", "a dataset's clips to motion tokens, one file each"),
     "evaluate": ("evaluate", "how well a model does a task on a dataset: a JSON report"),
+    "reproduce": ("reproduce", "a generated file's motion made again from what the file says, and compared"),
     "search": ("search", "a sentence or a motion to what is like it in a folder"),
     "leaderboard": ("leaderboard", "results to the tables of a page"),
     "cards": ("cards", "check, write and push the cards of the model zoo"),

@@ -56,6 +56,7 @@ from hftrainer.data.windows import (
     windows_of,
 )
 from hftrainer.data.words import tokens
+from hftrainer.motion.files.alone import alone
 from hftrainer.motion.measure import measure
 from hftrainer.motion.representation.hml263 import (
     canonicalize,
@@ -330,15 +331,30 @@ def build(
 
     Raises:
         FileNotFoundError: the source folder does not exist.
-        ArtifactError: the source is neither a pack nor CMU's files, or is not whole.
+        ArtifactError: the source is neither a pack nor CMU's files, or is not whole; or another process builds ``out``.
         ValueError: an unknown clip id, no workers, or no usable clip.
     """
     if workers < 1:
         raise ValueError(f"workers must be 1 or more; got {workers}.")
     if not 0 <= composed <= 10:
         raise ValueError(f"composed must be 0 to 10 windows for each training window; got {composed:g}.")
-    out = Path(out)
-    arguments = (Path(source), index, kit_text)
+    with alone(out):
+        return _build(Path(source), Path(out), workers, clips, index, kit_text, measured, composed, captions, progress)
+
+
+def _build(
+    source: Path,
+    out: Path,
+    workers: int,
+    clips: Iterable[str] | None,
+    index: str | Path | None,
+    kit_text: bool,
+    measured: bool,
+    composed: float,
+    captions: str | Path,
+    progress: Callable[[str], None] | None,
+) -> dict[str, Any]:
+    arguments = (source, index, kit_text)
     opened = open_source(*arguments)
     listings = {listing.id: listing for listing in opened.listings}
     excluded = {listing.id: listing.excluded for listing in opened.listings if listing.excluded}

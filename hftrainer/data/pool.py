@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -10,10 +13,18 @@ from multiprocessing import get_context
 from typing import Any
 
 
-def _start(then: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def _start(parent: int, then: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     if then is not None:
         then(*arguments)
+
+
+def _follow(parent: int) -> None:
+    """End this process when the program that started it is gone, killed perhaps: nobody wants its work any more."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
 
 
 @contextmanager
@@ -31,7 +42,8 @@ def processes(
     Yields:
         The pool. Its processes ignore Ctrl-C, so that nothing stays half written and no traceback is printed.
     """
-    pool = ProcessPoolExecutor(count, mp_context=get_context(method), initializer=_start, initargs=(then, arguments))
+    given = (os.getpid(), then, arguments)
+    pool = ProcessPoolExecutor(count, mp_context=get_context(method), initializer=_start, initargs=given)
     try:
         yield pool
     finally:

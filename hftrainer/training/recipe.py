@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from hftrainer.data.packed import open_dataset
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import read_config, write_json
+from hftrainer.motion.files.alone import alone
 from hftrainer.motion.files.atomic import written_whole
 from hftrainer.motion.files.told import shortened
 from hftrainer.training.decoder_only import train_gpt2
@@ -119,7 +121,8 @@ def run_recipe(
         say: gets the lines of progress; they go to standard error by default.
 
     Raises:
-        ArtifactError: anything wrong with the recipe, the dataset, an earlier stage, or the run folder.
+        ArtifactError: anything wrong with the recipe, the dataset, an earlier stage, or the run folder, which another
+            process may be at work in.
     """
     recipe, out = read_recipe(path, overrides), Path(out)
     dataset = open_dataset(recipe["data"], _needed_splits(recipe))
@@ -129,13 +132,13 @@ def run_recipe(
     stored, begun = out / "recipe.json", (out / "last.pt").exists()
     if resume and begun and stored.is_file() and _record(stored) != json.loads(json.dumps(record)):
         raise ArtifactError(f"{out} must be resumed with the recipe and data that it began with; {stored} differs.")
-    out.mkdir(parents=True, exist_ok=True)
-    group.wait()
-    if group.index == 0 and not begun:  # what a run left that died before its first checkpoint is written over
-        with written_whole(stored) as beside:
-            write_json(beside, record)
-    torch.manual_seed(schedule.seed)
-    KINDS[recipe["kind"]][1](Run(recipe, record, dataset, schedule, out, resume, group, say))
+    with alone(out) if group.index == 0 else nullcontext():
+        group.wait()
+        if group.index == 0 and not begun:  # what a run left that died before its first checkpoint is written over
+            with written_whole(stored) as beside:
+                write_json(beside, record)
+        torch.manual_seed(schedule.seed)
+        KINDS[recipe["kind"]][1](Run(recipe, record, dataset, schedule, out, resume, group, say))
     return out / "artifact"
 
 
