@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from hftrainer.cli import main
-from hftrainer.cli.clustered import MOTION, motions
 from hftrainer.cluster.job import begin, do_block, local, read_job, run
+from hftrainer.cluster.works import MOTION, motions
 from hftrainer.data.packed import pack
 from hftrainer.errors import ArtifactError
 from tests import clustering, tiny, training_data

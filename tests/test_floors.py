@@ -12,9 +12,11 @@ FLOORS = {
 }  # fmt: skip
 LIBRARIES = {
     "errors": "", "motion": "numpy scipy", "models": "numpy torch safetensors tokenizers huggingface_hub",
-    "data": "numpy scipy pyarrow", "training": "numpy torch tokenizers safetensors accelerate peft", "pipelines": "numpy torch",
+    "data": "numpy scipy pyarrow", "training": "numpy torch tokenizers safetensors accelerate peft",
+    "pipelines": "numpy torch",
     "evaluation": "numpy scipy bert_score", "rendering": "numpy scipy PIL av moderngl", "bench": "numpy torch",
-    "quality": "numpy", "client": "", "cluster": "numpy ray", "serving": "numpy fastapi starlette pydantic uvicorn",
+    "quality": "numpy", "client": "", "cluster": "numpy ray",
+    "serving": "numpy fastapi starlette pydantic uvicorn",
     "cli": "torch", "__init__": "", "__main__": "",
 }  # fmt: skip
 

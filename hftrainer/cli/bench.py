@@ -28,6 +28,8 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "samplers": ("hftrainer.quality", "sampler_quality", ("model", "seeds")),
     "generate": ("hftrainer.quality", "generation_speed", ("model",)),
     "serve": ("hftrainer.serving.load", "load_test", ("model",)),
+    "cluster": ("hftrainer.cluster.measures", "cluster_cost", ()),
+    "packed": ("hftrainer.cluster.measures", "packed_reading", ()),
     "generate --batch": ("hftrainer.bench", "decoding_speed", ("batch",)),
     "models": ("hftrainer.pipelines.speeds", "model_speed", ("model", "verb", "way", "batch", "repeats")),
     "kernels": ("hftrainer.pipelines.kernels", "kernel_speed", ("repeats", "compiled")),

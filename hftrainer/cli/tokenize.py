@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hftrainer.cli.clustered import KEPT, Tokenizing, add_cluster_flags, check_cluster, execute, outcome
+from hftrainer.cli.clustered import KEPT, add_cluster_flags, check_cluster, execute, outcome
 from hftrainer.cli.outputs import check_folder
 from hftrainer.cli.parser import Done, Parser, RequestError, whole
 from hftrainer.cli.progress import Progress
@@ -32,8 +32,7 @@ def arguments(parser: Parser) -> None:
 
 def tokenize_job(args: argparse.Namespace, progress: Progress) -> Done:
     """The same as a job: what was done stays done when the command is run again."""
-    import numpy as np
-
+    from hftrainer.cluster.works import Tokenizing, clip_items
     from hftrainer.data.packed import open_dataset
     from hftrainer.training.starts import load_tokenizer
 
@@ -42,8 +41,7 @@ def tokenize_job(args: argparse.Namespace, progress: Progress) -> Done:
     if dataset.spec != statistics.spec:
         raise RequestError(f"{args.data} must hold {statistics.spec.name}; got {dataset.spec.name}. Take other data.")
     out, frames = Path(args.output).absolute(), tuple(args.frames) if args.frames else None
-    rng = np.random.default_rng(args.seed)
-    items = ({"clip": name, "draw": float(rng.random())} for name in dataset.ids(args.split))
+    items = clip_items(dataset.ids(args.split), args.seed)
     work = Tokenizing(Path(args.artifact).absolute(), Path(args.data).absolute(), out, frames, args.offset == "random")
     request = {"verb": "tokenize", "artifact": about, "statistics": dataset.hash, "frames": args.frames,
                "offset": args.offset}  # fmt: skip

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -192,7 +193,8 @@ def do_block(job: Job, columns: Mapping[str, str], do: Do, block: int) -> dict[s
     if shard.is_file():
         answers = list(job.answers(columns, [block]))
     else:
-        items = [json.loads(text) for text in Shard(job.folder / ITEMS, ITEM).group(block)["item"]]
+        file = job.folder / ITEMS
+        items = [json.loads(text) for text in _items(file, file.stat().st_mtime_ns).group(block)["item"]]
         answers = list(do(items))
         if len(answers) != len(items):
             raise RuntimeError(f"the work must give an answer an item; got {len(answers)} of {len(items)} items.")
@@ -205,6 +207,12 @@ def do_block(job: Job, columns: Mapping[str, str], do: Do, block: int) -> dict[s
         "seconds": round(time.monotonic() - started, 4), "cpu_seconds": round(time.process_time() - used, 4),
         "worker": f"{os.uname().nodename}-{os.getpid()}",
     }  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def _items(file: Path, changed: int) -> Shard:
+    """``items.parquet``, opened once: its footer has an entry for each block of the job."""
+    return Shard(file, ITEM)
 
 
 def empty(columns: Mapping[str, str]) -> Answer:
