@@ -2,6 +2,7 @@
 # make test       the same environment, then lint, types and tests
 # make test-slow  the tests that take minutes each
 # make player     what runs in a browser, the player and the page of the server, from player/ (needs Node.js with npm)
+# make fuzz       FUZZ=2000 spoiled files of each kind for every reader
 # make parity     our numbers beside the reference numbers in GOLDEN
 # make wheel      dist/*.whl, the built-in model inside
 # make clean      removes what the above made, but not the environment
@@ -9,10 +10,11 @@
 PYTHON ?= python3
 PROMPT ?= a person runs forward and jumps
 GOLDEN ?= tests/golden
+FUZZ   ?= 2000
 BIN    := .venv/bin
 READY  := .venv/ready
 
-.PHONY: demo test test-slow parity player wheel clean
+.PHONY: demo test test-slow fuzz parity player wheel clean
 
 # pip fetches torch, because pip knows this machine's own wheels and indexes; uv does the rest, because it is quick.
 $(READY): pyproject.toml constraints.txt
@@ -37,6 +39,9 @@ test: $(READY)
 test-slow: export OMP_NUM_THREADS = 2
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(READY)
+	HFTRAINER_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/test_fuzz.py tests/test_fuzz_folders.py -m ""
 
 parity: $(READY)
 	$(BIN)/python -m tests.parity $(GOLDEN)
