@@ -47,7 +47,7 @@ def walking(frames=40):
 REFUSALS = {
     "no verb of that name": (["genrate", "a walk"], "there is no verb 'genrate'. Did you mean 'generate'?"),
     "no data verb of that name": (["data", "biuld"], "Did you mean 'data build'?"),
-    "half a verb": (["data"], "data build, data verify, data stats"),
+    "half a verb": (["data"], "data build, data verify, data pack, data stats"),
     "misspelt flag": (["generate", "a walk", "--secnds", "4", "-o", "x.npz"], "Did you mean '--seconds'?"),
     "shortened flag": (["generate", "a walk", "--sec", "4", "-o", "x.npz"], "Did you mean '--seconds'?"),
     "no sentence": (["generate", "-o", "x.npz"], "give a sentence"),

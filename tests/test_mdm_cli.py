@@ -77,7 +77,7 @@ def test_what_is_missing(here, capsys):
 
 REFUSALS = {
     "no temperature": (["generate", "walks", "--temperature", "1"], "--temperature must be left out with this model, "
-                       "which has --guidance, --steps, --sampler."),
+                       "which has --guidance, --steps, --sampler, --candidates."),
     "too many steps": (["generate", "walks", "--steps", "9"], "steps must be 1 to 8 for this model; got 9. Nearest"),
     "no such sampler": (["generate", "walks", "--sampler", "euler"], "must be one of ancestral, ddim, plms, dpm"),
     "too long": (["generate", "walks", "--seconds", "60"], "--seconds must be 2 to 9.8 for this model; got 60."),

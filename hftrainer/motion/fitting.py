@@ -33,6 +33,9 @@ _RIGID = (
     (1, 2), (1, 3), (2, 3), (12, 13), (12, 14), (13, 14),
 )  # fmt: skip
 
+#: Shapes from which the true one is sought.
+_STARTS = 16
+
 
 @dataclass(frozen=True)
 class BodyFitting:
@@ -176,7 +179,8 @@ def lengths_to_betas(joints: Any, body: SmplBody, count: int = 10, plain: float 
         ``(count,)``.
 
     Source:
-        Gauss-Newton on the distances that no pose changes.
+        Gauss-Newton on the distances that no pose changes, from several shapes at once: other shapes have bones
+        nearly as long.
     """
     joints = np.asarray(joints, dtype=np.float64)
     one, two = np.array(_RIGID).T
@@ -186,14 +190,19 @@ def lengths_to_betas(joints: Any, body: SmplBody, count: int = 10, plain: float 
     for joint, parent in enumerate(SMPL22.parents[1:], 1):
         place[joint], moves[joint] = place[parent] + mean[joint], moves[parent] + slope[joint]
     line, lines = place[one] - place[two], moves[one] - moves[two]
-    betas = np.zeros(count)
-    for _ in range(8):
-        now = line + lines @ betas
+    betas = np.random.default_rng(0).normal(size=(_STARTS, count))
+    betas[0] = 0
+    for _ in range(12):
+        now = line + np.einsum("nab,sb->sna", lines, betas)
         length = np.linalg.norm(now, axis=-1)
-        rows = np.einsum("na,nab->nb", now / np.maximum(length, 1e-9)[:, None], lines)
-        left = rows.T @ (wanted - length) - plain**2 * betas
-        betas = betas + np.linalg.solve(rows.T @ rows + max(plain, 1e-9) ** 2 * np.eye(count), left)
-    return betas
+        rows = np.einsum("sna,nab->snb", now / np.maximum(length, 1e-9)[..., None], lines)
+        left = np.einsum("snb,sn->sb", rows, wanted - length) - plain**2 * betas
+        square = np.einsum("sna,snb->sab", rows, rows) + max(plain, 1e-9) ** 2 * np.eye(count)
+        betas = betas + np.linalg.solve(square, left[..., None])[..., 0]
+    length = np.linalg.norm(line + np.einsum("nab,sb->sna", lines, betas), axis=-1)
+    misfit = ((wanted - length) ** 2).sum(-1) + plain**2 * (betas**2).sum(-1)
+    best: np.ndarray = betas[misfit.argmin()]
+    return best
 
 
 def _posed_betas(joints: np.ndarray, local: np.ndarray, body: SmplBody, count: int, plain: float) -> np.ndarray:
