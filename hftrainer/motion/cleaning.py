@@ -49,7 +49,8 @@ _TIES = (
     *((parent, joint) for joint, parent in enumerate(SMPL22.parents) if parent >= 0),
     (1, 2), (1, 3), (2, 3), (12, 13), (12, 14), (13, 14),
 )  # fmt: skip
-_TAU = 0.2  # s; how long before and after a contact its correction lasts
+_CHATTER = 5.0  # Hz; whole-body capture is customarily cut at 4 to 6 (Winter, Biomechanics and Motor Control, 2009)
+_TAU = 0.1  # s; how long before and after a contact its correction lasts
 _TAU_UP = 0.08  # s; likewise, for its height: a short flight is not bent down
 _STILL = 3e3  # how much a step of a standing joint counts beside the way that it is away from its old path
 _PIN = 3e3  # how much its height does
@@ -166,11 +167,13 @@ def clean_joints(
         contacts, ground = replace(contacts, ground=0.0), 0.0
     if how.smooth:
         kept = np.zeros(joints.shape[:2])
-        kept[:, FEET] = 30 * contacts.hold
-        joints = jerk_limited(joints, fps, how.limits * _limits(), kept)
+        if not how.feet:  # else they are held below, and what they tremble is not worth keeping
+            kept[:, FEET] = 30 * contacts.hold
+        limits, chatter = how.limits * _limits(), how.limits * _CHATTER
+        joints = jerk_limited(joints, fps, limits, kept, chatter=chatter)
     body = _rigid(joints, rest)
     if how.smooth:  # where a bone had shrunk, its direction may tremble
-        body = _rigid(jerk_limited(body, fps, how.limits * _limits(), kept), rest)
+        body = _rigid(jerk_limited(body, fps, limits, kept, chatter=chatter), rest)
     if not how.feet:
         return body
     paths, least = _foot_paths(joints, contacts, ground, fps)

@@ -19,7 +19,7 @@ _SLOW, _SHARE = 0.35, 0.2
 #: and lower than this above the ground, m: ankles, toes.
 _LOW = (0.10, 0.05)
 #: Around a contact these may be exceeded so many times over: speed and height, ankles and toes.
-_FASTER, _HIGHER = (1.3, 1.9), (1.2, 1.7)
+_FASTER, _HIGHER = (1.1, 1.4), (1.2, 1.7)
 #: Shortest contact, s.
 _SHORTEST = 0.12
 #: A contact whose joint drifts further than this, m, is two.

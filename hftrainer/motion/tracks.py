@@ -85,11 +85,18 @@ def jerk(joints: np.ndarray, fps: float, seconds: float = 0.65) -> np.ndarray:
 
 
 def jerk_limited(
-    joints: np.ndarray, fps: float, limits: np.ndarray, kept: np.ndarray, hertz: float = 3.0, rounds: int = 14
+    joints: np.ndarray,
+    fps: float,
+    limits: np.ndarray,
+    kept: np.ndarray,
+    hertz: float = 3.0,
+    rounds: int = 14,
+    chatter: float | None = None,
 ) -> np.ndarray:
     """Positions whose jerk is drawn down to a limit where it is above, and that are left alone where it is not.
 
-    Only the excess is penalised: a movement below the limits comes back as it was, whatever its frequencies.
+    Only the excess is penalised: a movement below the limits comes back as it was, whatever its frequencies, but for
+    what swings faster than ``chatter``, if that is asked for.
 
     Args:
         joints: ``(T, J, 3)`` metres.
@@ -98,6 +105,7 @@ def jerk_limited(
         kept: ``(T, J)`` at least 0: how much more a frame of a joint is to stay where it is.
         hertz: what swings slower is kept even where all jerk is excess.
         rounds: of reweighting.
+        chatter: what swings faster, in Hz, is taken out everywhere (half of it at this frequency).
 
     Returns:
         ``(T, J, 3)`` float64.
@@ -111,13 +119,14 @@ def jerk_limited(
         return joints.copy()
     tracks, weights = np.moveaxis(joints, 0, 1), 1 + np.asarray(kept, dtype=np.float64).T
     strength = half_power(3, hertz, fps)
+    always = 0.0 if chatter is None else half_power(3, chatter, fps)
     excess = np.zeros((tracks.shape[0], len(joints) - 3))
     smooth = tracks
     for _ in range(rounds):
         size = jerk(np.moveaxis(smooth, 0, 1), fps).T / limits[:, None]
         # a penalty that balances the excess at the limit is found step by step: up while above, down while below
         excess = np.clip(excess + 0.1 * np.clip(size - 1, -1, 1), 0.0, 1.0)
-        if not excess.any():
+        if not (excess.any() or always):
             return joints.copy()
-        smooth = settle(tracks, weights, ((3, strength * excess),))
+        smooth = settle(tracks, weights, ((3, always + strength * excess),))
     return np.moveaxis(smooth, 1, 0)
