@@ -1,8 +1,8 @@
 """Motions to sentences.
 
-Each motion file gets a sentence; with --candidates several are drawn. --instruction asks something else, with
-<Motion_Placeholder> where the motion belongs. Of several files some of which fail the others are answered all the
-same, and the exit status is 1.
+Each motion file gets a sentence, the likeliest; with --best-of so many are drawn and the best is said, with
+--candidates all of several. --instruction asks something else, with <Motion_Placeholder> where the motion
+belongs. Of several files some of which fail the others are answered all the same, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from hftrainer.cli.convert import check_names
 from hftrainer.cli.motions import add_model_flags, check_files, open_model, read_motion
-from hftrainer.cli.parser import Done, Parser, whole
+from hftrainer.cli.parser import Done, Parser, RequestError, whole
 from hftrainer.cli.progress import Progress
 
 
@@ -20,6 +20,8 @@ def arguments(parser: Parser) -> None:
     """What ``hftrainer caption`` takes."""
     parser.add_argument("files", nargs="+", metavar="MOTION", help="motion files, for example clip.bvh")
     parser.flag("--candidates", type=whole(1), default=1, help="sentences for each motion (default 1, the likeliest)")
+    parser.flag("--best-of", type=whole(1), default=1, metavar="N",
+                help="draw so many and say the one most like the others that fits the motion; 16 is usual")  # fmt: skip
     parser.flag("--say-frames", action="store_true", help="also tell the model how many frames there are")
     parser.flag("--instruction", metavar="TEXT", help="what to ask, in place of a caption")
     add_model_flags(parser)
@@ -27,6 +29,8 @@ def arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Say what motions show."""
+    if args.best_of > 1 and args.candidates > 1:
+        raise RequestError("--best-of says one sentence, --candidates several. Ask for one of the two.")
     files = check_files(args.files)
     check_names(args.named)
     pipe = open_model(args, progress, "caption")
@@ -39,7 +43,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         entry: dict[str, Any] = {"file": str(file), "captions": []}
         try:
             said = pipe.infer_m2t(
-                [read_motion(pipe, file, args)], seed=args.seed, candidates=args.candidates,
+                [read_motion(pipe, file, args)], seed=args.seed, candidates=args.candidates, best_of=args.best_of,
                 frames_in_prompt=args.say_frames, instruction=args.instruction,
             )[0]  # fmt: skip
         except (ValueError, OSError, GenerationError) as exc:

@@ -71,6 +71,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--padding", default="alone", metavar="HOW",
                 help=f"how the evaluator reads a batch: {', '.join(PADDINGS)} (default alone)")  # fmt: skip
     parser.flag("--multimodality", type=whole(1), metavar="SENTENCES", help="t2m: how many get 30 motions each")
+    parser.flag("--best-of", type=whole(1), metavar="N", help="m2t: choose each caption among so many (default 1)")
     parser.flag("--keep", type=_share, nargs="+", metavar="SHARE",
                 help="pred: share of the start (default 0.2); inbetween: of both ends (default 0.25 0.25)")  # fmt: skip
     parser.flag("--seed", type=whole(0), default=0, help="of the first replication (default 0)")
@@ -116,6 +117,8 @@ def check(args: argparse.Namespace) -> tuple[float, float]:
         check_folder(Path(args.cache))
     if args.multimodality is not None and (args.task != "t2m" or without):
         raise RequestError("--multimodality must come with --task t2m and an evaluator. Leave it out.")
+    if args.best_of is not None and args.task != "m2t":
+        raise RequestError(f"--best-of must come with --task m2t; got {args.task}. Leave it out.")
     if args.keep is None:
         return KEPT.get(args.task, (0.0, 0.0))
     if args.task not in KEPT:
@@ -194,16 +197,20 @@ def generator(pipe: Any, progress: Progress) -> Generate:
     return generate
 
 
-def describer(pipe: Any, progress: Progress) -> Describe:
-    """Motions to the likeliest sentences. Nothing is drawn, so they are made once for all seeds."""
+def describer(pipe: Any, progress: Progress, best_of: int = 1) -> Describe:
+    """Motions to sentences: the likeliest, made once for all seeds since nothing is drawn, or the best of several."""
     told: list[str | None] = []
 
     def describe(motions: Sequence[Motion], seed: int) -> list[str | None]:
+        if best_of > 1:
+            told.clear()
         if not told:
             for part in chunks(len(motions)):
-                progress(f"captioning {part.start + 1} of {len(motions)}")
-                told.extend(each_alone(lambda some: pipe.infer_m2t(some, seed=seed), motions[part]))
-        return told
+                progress(f"captioning {part.start + 1} of {len(motions)} with seed {seed}")
+                told.extend(each_alone(
+                    lambda some: pipe.infer_m2t(some, seed=seed * SEEDS, best_of=best_of), motions[part]
+                ))  # fmt: skip
+        return list(told)
 
     return describe
 
@@ -244,10 +251,16 @@ def measure(
     if args.task == "m2t":
         progress("reading the training clips")
         dataset = HumanML3D(args.data, ("train",))
-        nearest = captioning.nearest_captions(samples, population(dataset, "train"), dataset.std)
+        known, best_of = population(dataset, "train"), args.best_of or 1
+        looked_up = {"caption of the nearest training clip": captioning.nearest_captions(samples, known, dataset.std)}
+        if all(captioning.performer(sample.id) for sample in samples):
+            looked_up["caption of the nearest clip of another performer"] = captioning.nearest_captions(
+                samples, known, dataset.std, strangers=True
+            )
         return captioning.motion_to_text(
-            samples, describer(pipe, progress), setting, {"caption of the nearest training clip": nearest}
-        )
+            samples, describer(pipe, progress, best_of), setting, looked_up,
+            captioning.lemmatiser([caption for sample in known for caption in sample.captions]), best_of,
+        )  # fmt: skip
     if args.task == "reconstruction":
         bundle = pipe.bundle
         return motiongpt.rebuilding(samples, lambda motion: bundle.detokenize(bundle.tokenize(motion)), setting)

@@ -21,6 +21,7 @@ from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
 from hftrainer.models.text import UNKNOWN, unknown_words
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.choosing import best_of, candidates_of
+from hftrainer.pipelines.consensus import best_caption
 from hftrainer.pipelines.decoding import Draws, Request
 from hftrainer.pipelines.gaps import Gap, GapFiller, hole_of, rest_of
 from hftrainer.pipelines.joining import Place
@@ -226,6 +227,7 @@ class MotionGPTPipeline:
         *,
         seed: int = 0,
         candidates: int = 1,
+        best_of: int = 1,
         frames_in_prompt: bool = False,
         instruction: str | None = None,
     ) -> list[Any]:
@@ -235,6 +237,8 @@ class MotionGPTPipeline:
             motions: in any representation with a road to the model's; arrays are taken to be in the model's.
             seed: of the draws, where there are several candidates: candidate ``c`` has the generator ``seed + c``.
             candidates: 1 gives the likeliest words; more are drawn.
+            best_of: above 1, so many are drawn, and the one is given that agrees most with the others and fits the
+                motion (``pipelines.consensus``); slower, and nearer to what people say than the likeliest words.
             frames_in_prompt: also tell the model how many frames there are.
             instruction: ask something else, for example how long it takes; ``<Motion_Placeholder>`` (or ``<motion>``)
                 stands for the motion.
@@ -243,7 +247,8 @@ class MotionGPTPipeline:
             One sentence a motion; with several candidates a list of sentences a motion.
 
         Raises:
-            ValueError: a motion is longer or shorter than the model reads, or cannot be converted.
+            ValueError: a motion is longer or shorter than the model reads, or cannot be converted; ``best_of`` below 1,
+                or together with ``candidates``.
             GenerationError: the model gave no words; the message holds what it said.
 
         >>> pipe = MotionGPTPipeline.from_pretrained()
@@ -252,9 +257,13 @@ class MotionGPTPipeline:
         True
         """
         template = instruction or self.speech.sentences["m2t_length" if frames_in_prompt else "m2t"]
-        prompts = []
-        for i, motion in enumerate(motions):
-            clip = self.features(motion)
+        if best_of < 1 or (best_of > 1 and candidates > 1):
+            raise ValueError(
+                f"best_of must be at least 1, and 1 where candidates are asked for; got {best_of} and {candidates} "
+                "candidates. Ask for one of the two."
+            )
+        prompts, clips = [], [self.features(motion) for motion in motions]
+        for i, clip in enumerate(clips):
             least, most = self.bundle.frames_per_token, self.frame_range[1]
             if not least <= len(clip) <= most:
                 raise ValueError(
@@ -262,7 +271,10 @@ class MotionGPTPipeline:
                     f"Nearest: {least if len(clip) < least else most}."
                 )
             prompts.append(self.speech.filled(template, clip))
-        return self.ask(prompts, seed=seed, candidates=candidates)
+        if best_of == 1:
+            return self.ask(prompts, seed=seed, candidates=candidates)
+        drawn = self.ask(prompts, seed=seed, candidates=best_of)
+        return [best_caption(said, clip) for said, clip in zip(drawn, clips, strict=True)]
 
     def ask(self, prompts: Sequence[str], *, seed: int = 0, candidates: int = 1) -> list[Any]:
         """Answers in words to anything; ``filled`` puts a motion into what is asked.
