@@ -201,3 +201,20 @@ def test_checkpoints(ending, tmp_path):
             assert fuzzing.complaint(error, "case") is None, fuzzing.complaint(error, "case")
 
     check()
+
+
+def test_uploads(whole):
+    from hftrainer.serving.motions import UPLOADS, motion_of_upload
+    from hftrainer.serving.refusals import Refusal
+
+    @tries(30)
+    @given(NUMBERS)
+    def check(number):
+        kind = UPLOADS[number % len(UPLOADS)]
+        data = fuzzing.SPOILERS[kind](whole[1][kind][0], number)
+        try:
+            assert np.isfinite(motion_of_upload(f"../../etc/{kind}", data, None, None).data).all()
+        except Refusal as error:
+            assert error.status_code == 422 and len(str(error)) < 4000
+
+    check()

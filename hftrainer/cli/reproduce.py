@@ -78,8 +78,6 @@ def origin(path: Path) -> dict[str, Any]:
 def settings_said(pipe: Any, about: dict[str, Any]) -> dict[str, Any]:
     """The settings of ``about`` that the pipeline takes, one value each."""
     takes = set(inspect.signature(type(pipe).__call__).parameters) | set(pipe.settings.get("generate", ()))
-    if hasattr(pipe.bundle, "sampling"):
-        takes |= {"top_p", "top_k", "shortest"}
     takes -= {"self", "prompts", "frames", "seed", "samples", "prefix", "drawing", "candidates"}
     return {name: about[name] for name in sorted(takes) if about.get(name) is not None}
 
