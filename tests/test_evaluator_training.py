@@ -302,10 +302,10 @@ def test_the_built_in_evaluator_is_whole_small_and_free(built_in):
     assert built_in.kind == "contrast" and (folder / "README.md").is_file()
 
 
-def test_it_tells_standing_from_running(built_in):
-    still, running = walk(speed=0.0), walk(speed=0.17)
-    assert rank("a person stands still", [running, still])[0][0] == 1
-    assert rank("a person runs forward", [running, still])[0][0] == 0
+def test_it_tells_standing_from_walking(built_in):
+    still, going = walk(speed=0.0), walk(speed=0.17)
+    assert rank("a person stands still", [going, still])[0][0] == 1
+    assert rank("a person walks forward", [going, still])[0][0] == 0
 
 
 def test_ranking_a_batch_changes_nothing(built_in):
