@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hftrainer.evaluation.scale import flat_cost, large_jobs, pack_reading
 from hftrainer.motion.files.atomic import written_whole
 
 _FILE = r"[\w*.-]+\.json(?:#[\w-]+)?"
@@ -230,7 +231,12 @@ def published(entry: Mapping[str, Any]) -> str:
     return markdown(["published, not measured here", *entry["columns"], "source"], rows)
 
 
+def _scaled(how: Callable[..., tuple[list[str], list[Sequence[object]]]]) -> Callable[..., str]:
+    return lambda *those: markdown(*how(*those))
+
+
 TABLES: dict[str, Callable[..., str]] = {
+    "flat-cost": _scaled(flat_cost), "pack-reading": _scaled(pack_reading), "large-jobs": _scaled(large_jobs),
     "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "kernels": kernels,
     "memory": memory, "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
     "published": published, "recall": recall, "calibration": calibration,
