@@ -105,6 +105,21 @@ def test_a_full_disk_is_said_in_a_sentence(tmp_path, monkeypatch, capsys):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npz"]
 
 
+def test_an_artifact_that_finds_no_room_leaves_the_one_before(tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    from hftrainer.models.artifact import written_folder
+
+    with written_folder(tmp_path / "model") as beside:
+        (beside / "a").write_text("old")
+    with pytest.raises(OSError, match="model must be written whole; got No space left"), written_folder(
+        tmp_path / "model"
+    ) as beside:
+        (beside / "a").write_text("half")
+        raise SafetensorError("No space left on device")
+    assert (tmp_path / "model" / "a").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path, monkeypatch):
     import torch
 

@@ -338,6 +338,9 @@ def written_folder(folder: str | Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(beside, folder)
+    except SafetensorError as error:  # a full disk, in the words of its library
+        said = shortened(" ".join(str(error).split()).rstrip("."), 200)
+        raise OSError(f"{folder} must be written whole; got {said}. Free some space and run again.") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
