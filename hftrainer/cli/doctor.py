@@ -28,10 +28,13 @@ EXTRAS = {
     "video": (("av",), "writing .mp4 and .webm"),
     "train": (("accelerate",), "training"),
     "lora": (("peft",), "training that adds LoRA"),
+    "serve": (("fastapi", "python-multipart", "uvicorn"), "the page and the HTTP API"),
+    "gl": (("moderngl",), "pictures of bodies drawn by OpenGL instead of NumPy"),
     "parquet": (("pyarrow",), "packing datasets, and work on a cluster"),
     "cluster": (("ray[data]", "pyarrow"), "work on more than one machine"),
     "bertscore": (("bert-score",), "BERTScore of captions"),
     "fbx": (("bpy",), "reading and writing .fbx; a Blender on the path does as well"),
+    "blender": (("bpy",), "pictures drawn by Blender; a Blender on the path does as well"),
 }
 #: Letters that a caption may hold: Chinese, Japanese, Korean.
 LETTERS = {"Chinese": "人", "Japanese": "の", "Korean": "사"}
@@ -85,7 +88,7 @@ def check_packages() -> Iterator[Check]:
     for extra, (names, use) in EXTRAS.items():
         there = [f"{name} {installed(name)}" for name in names if installed(name)]
         found, whole = ", ".join(there), len(there) == len(names)
-        if extra == "fbx" and not whole and (blender := shutil.which("blender")):
+        if names == ("bpy",) and not whole and (blender := shutil.which("blender")):
             found, whole = blender, True
         yield Check(f"extra {extra}", "ok" if whole else "optional", found or "not installed", use,
                     "" if whole else f"pip install 'hftrainer[{extra}]'")  # fmt: skip
