@@ -1,9 +1,9 @@
 """Clean-up of a motion: feet that stand stand still, on the ground; bones keep their lengths; jerks have a limit.
 
 ``clean`` takes a Motion and gives a Motion. In order: contacts are found (``contacts.py``), the body is put on the
-ground it stands on, jerk above what people do is drawn down (``tracks.py``), the skeleton is made rigid, each foot gets
-a path that is still while it stands and bends smoothly into the old one in between, the pelvis gives way where a leg
-would be too short, and thigh and shin follow by two-bone inverse kinematics.
+ground it stands on, chatter and jerk above what people do are drawn down (``tracks.py``), the skeleton is made rigid,
+each foot gets a path that is still while it stands and bends smoothly into the old one in between, the pelvis gives way
+where a leg would be too short, and thigh and shin follow by two-bone inverse kinematics.
 
 Conventions: metres, +Y up, SMPL-22 joint order.
 """
@@ -66,10 +66,10 @@ class Cleaning:
     """What is done to a motion; all of it by default.
 
     Attributes:
-        smooth: draw jerk above the limits down to them.
+        smooth: take out what swings faster than 5 Hz, and draw jerk above the limits down to them.
         ground: put the body on the ground that it stands on, at height 0.
         feet: hold feet that stand.
-        limits: how many times ``JERK_LIMITS`` the limits are.
+        limits: how many times ``JERK_LIMITS`` and 5 Hz the limits are.
     """
 
     smooth: bool = True
