@@ -237,7 +237,8 @@ def run_cluster(args: argparse.Namespace, progress: Progress) -> Done:
         raise RequestError(f"{args.prompt_file} must be a .txt, a .parquet or a folder of them; there is none.")
     pipe = open_model(args, progress, "generate")
     settings = settings_of(args, pipe, "generate")
-    frames = frames_asked(args, *pipe.frame_range, pipe.fps)
+    least, most = pipe.frame_range
+    frames = frames_asked(args, least, most, pipe.fps)
     prompts = chain(args.prompts, sentences(args.prompt_file) if args.prompt_file else ())
     return generate(args, prompts, frames, settings, pipe.bundle.hash, progress)
 

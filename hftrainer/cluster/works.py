@@ -65,7 +65,7 @@ class Generating:
 
     @staticmethod
     def _unable(pipe: Any, item: Item) -> Answer:
-        known = {name: item[name] for name in ("prompt", "sample", "seed") if name in item}
+        known: Answer = {name: item[name] for name in ("prompt", "sample", "seed") if name in item}
         try:
             pipe.check([item["prompt"]])
         except ValueError as error:

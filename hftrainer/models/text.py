@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -190,7 +190,8 @@ class GPT2Pieces(Pieces):
     @property
     def end(self) -> int:
         """Token id of the special token."""
-        return int(self.tokenizer.token_to_id(GPT2_END))
+        found: Any = self.tokenizer.token_to_id(GPT2_END)  # checked when it was read
+        return int(found)
 
 
 def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:

@@ -10,6 +10,7 @@ from hftrainer.models.motion.mdm.bundle import MDMBundle
 from hftrainer.models.motion.mdm.config import MDMConfig
 from hftrainer.models.motion.mdm.network import MDM
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Statistics
+from hftrainer.models.motion.motiongpt.network import LanguageModel
 from hftrainer.models.motion.motiongpt.tower import CaptionTower
 from hftrainer.models.text import Words
 from hftrainer.models.tower_files import DESCRIPTION, Tower, read_clip, read_distilbert, read_tower
@@ -81,6 +82,6 @@ def load_tower(name: str) -> Tower:
     if path.is_file():
         return read_clip(path)
     bundle = MotionGPTBundle.from_pretrained(name)
-    if not isinstance(bundle.words, Words):
+    if not isinstance(bundle.words, Words) or not isinstance(bundle.language_model, LanguageModel):
         raise ArtifactError(f"a text tower of MotionGPT must read word vectors; {name} has learned rows. Take CLIP.")
     return CaptionTower.of(bundle.language_model, bundle.words)

@@ -286,7 +286,7 @@ class MotionGPTBundle:
             load_weights(language, folder / "language_model.safetensors")
         else:
             load_weights(language, folder / "language_model.safetensors", _WORDS)
-            if isinstance(words, Pieces) or isinstance(language, GPT2):
+            if isinstance(words, Pieces) or not isinstance(language, LanguageModel):
                 raise ArtifactError(f"{folder}: word_width must be none with a published tokenizer; got a number.")
             fill_words(language, words)
         statistics = Statistics.load(folder, index.get("representation", "hml263"))

@@ -121,12 +121,15 @@ def verify(made: MotionGPTBundle, folder: Path, files: Release, tokens: int = 24
     check(kept and ids[0] == ids[1], f"{ask!r} is read as {len(ids[1])} tokens, the lone ▁ among them",
           f"{ask!r} is read as {ids[1]}: the lone ▁ is lost")  # fmt: skip
 
+    said, read = made.language_model, loaded.language_model
+    if not isinstance(said, LanguageModel) or not isinstance(read, LanguageModel):
+        raise TypeError("both bundles must have a language model of the T5 kind; got another.")
     prompts = [loaded.text.encode(text).ids for text in (PROMPT, PROMPT + " Then the person sits down.")]
-    alone = [greedy(bundle.language_model, prompts[:1], tokens)[0] for bundle in (made, loaded)]
+    alone = [greedy(network, prompts[:1], tokens)[0] for network in (said, read)]
     check(alone[0] == alone[1], f"{PROMPT!r}: the same {len(alone[0])} greedy tokens",
           f"{PROMPT!r}: {alone[0]} before, {alone[1]} after loading")  # fmt: skip
-    states, mask = loaded.language_model.encode(pad(prompts))
-    single, _ = loaded.language_model.encode(pad(prompts[:1]))
+    states, mask = read.encode(pad(prompts))
+    single, _ = read.encode(pad(prompts[:1]))
     hidden = (states[0, : single.shape[1]] - single[0]).abs().max() <= 1e-3 * single.abs().max().clamp_min(1e-6)
     check(bool(hidden) and bool((mask[0, 0, 0, single.shape[1] :] < -1e4).all()),
           "padding is not attended to", "padding is attended to")  # fmt: skip
