@@ -1,6 +1,6 @@
 """Several motions drawn for one sentence, of which the one is kept that fits it best.
 
-What a model draws varies: of four motions, one often does what the other three leave out. The built-in evaluator reads
+What a model draws varies: of several motions, one often does what the others leave out. The built-in evaluator reads
 sentence and motion and knows nothing of the model, so it can tell which. It is a chooser then and no judge any more:
 motions that it chose are not to be scored by it.
 """
