@@ -112,7 +112,7 @@ def test_a_joint_turns_no_quicker_than_its_bone_and_the_fastest_twist(joint, see
     way = true[:, at] @ bone
     bent = np.rad2deg(np.arctan2(np.linalg.norm(np.cross(way[:-1], way[1:]), axis=-1), (way[:-1] * way[1:]).sum(-1)))
     moved = moved_by(pose_joints(true, np.zeros((frames, 3))))
-    assert np.all(moved[:, at] < bent + FASTEST + 1), (moved[:, at] - bent).max()
+    assert np.all(moved[:, at] < bent + FASTEST + 3), (moved[:, at] - bent).max()
     assert moved.max() < 2 * (speed + FASTEST)
 
 

@@ -6,14 +6,17 @@ import argparse
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hftrainer.cli.parser import Done, Parser, RequestError, whole
 from hftrainer.cli.progress import Progress
-from hftrainer.cluster import job as jobs
-from hftrainer.cluster.job import Answer, Do, Item, Job
-from hftrainer.cluster.works import FILES, MOTION, Generating, motion_of
 
+if TYPE_CHECKING:
+    from hftrainer.cluster import job as jobs
+    from hftrainer.cluster.job import Answer, Do, Item, Job
+
+#: Items of a block; ``hftrainer.cluster.job`` has the same, and would load NumPy.
+BLOCK = 32
 #: Names of a Parquet column that sentences may have.
 _SENTENCES = ("prompt", "text", "caption", "sentence")
 #: Where a request that writes files keeps its job, below the folder of the files.
@@ -24,7 +27,7 @@ def add_cluster_flags(parser: Parser) -> None:
     """``--cluster`` and what belongs to it."""
     parser.flag("--cluster", metavar="WHERE", help="many items as a job that can be stopped and run again: local (this "
                 "process), auto (a Ray cluster here, or all processors), or HOST:PORT of a Ray cluster")  # fmt: skip
-    parser.flag("--block", type=whole(1), help=f"with --cluster: items done together (default {jobs.BLOCK})")
+    parser.flag("--block", type=whole(1), help=f"with --cluster: items done together (default {BLOCK})")
     parser.flag("--cluster-workers", type=whole(1), metavar="N", help="with --cluster: at most so many at a time")
 
 
@@ -53,6 +56,8 @@ def check_cluster(args: argparse.Namespace) -> None:
 
 def means_of(args: argparse.Namespace) -> jobs.Means:
     """Who does the blocks."""
+    from hftrainer.cluster import job as jobs
+
     if args.cluster == "local":
         return jobs.local
     from hftrainer.cluster.rays import RayData
@@ -75,7 +80,9 @@ def execute(
     progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Begin a job or go on with it; see ``hftrainer.cluster.job.run``."""
-    job = jobs.begin(folder, request, items, args.block or jobs.BLOCK)
+    from hftrainer.cluster import job as jobs
+
+    job = jobs.begin(folder, request, items, args.block or BLOCK)
     return jobs.run(job, work, means_of(args), progress)
 
 
@@ -131,6 +138,8 @@ def generate(
         identity: of the model's weights.
         progress: hears of it.
     """
+    from hftrainer.cluster.works import Generating
+
     request = {
         "verb": "generate", "model": args.model, "weights": identity, "settings": settings, "samples": args.samples,
         "device": args.device.split(":")[0],
@@ -164,6 +173,8 @@ class Converting:
     @property
     def columns(self) -> Mapping[str, str]:
         """The file and its sum."""
+        from hftrainer.cluster.works import FILES
+
         return FILES
 
     def open(self) -> Do:
@@ -189,6 +200,8 @@ class Converting:
 
     def _from_job(self, number: int, target: Path) -> str | None:
         from hftrainer.cli import convert
+        from hftrainer.cluster import job as jobs
+        from hftrainer.cluster.works import MOTION, motion_of
 
         job: Job = jobs.read_job(self.source)
         answer = next((a for a in job.answers(MOTION, [number // job.block]) if a["number"] == number), None)
@@ -207,10 +220,14 @@ class Converting:
 
 def is_job(folder: Path) -> bool:
     """Whether a folder holds a job."""
+    from hftrainer.cluster import job as jobs
+
     return (folder / jobs.ABOUT).is_file()
 
 
 def items_of_job(folder: Path, ending: str) -> Iterator[Item]:
     """An item for each motion of a job, a thousand to a folder."""
+    from hftrainer.cluster import job as jobs
+
     job = jobs.read_job(folder)
     return ({"number": n, "target": f"{n // 1000:06d}/{n:09d}.{ending}"} for n in range(job.items))

@@ -67,9 +67,8 @@ def best_caption(captions: Sequence[str], motion: Motion) -> str:
         raise ValueError("captions must hold at least 1 sentence; got none.")
     if len(set(captions)) == 1:
         return captions[0]
-    worth = agreement(captions)
     try:
-        worth = worth + similarity(list(captions), [motion])[:, 0]
-    except NoRouteError:
-        pass  # KIT's motions, for one: then agreement decides
-    return captions[int(worth.argmax())]
+        fits = similarity(list(captions), [motion])[:, 0]
+    except NoRouteError:  # KIT's motions, for one: then agreement decides
+        fits = np.zeros(len(captions))
+    return captions[int((agreement(captions) + fits).argmax())]

@@ -32,6 +32,7 @@ def alone(folder: str | os.PathLike[str]) -> Iterator[None]:
     hftrainer.errors.ArtifactError: ... must be used by one process at a time; another is at work in it. ...
     """
     folder = Path(folder)
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     if importlib.util.find_spec("fcntl") is None:
         yield
@@ -53,3 +54,5 @@ def alone(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()  # refused work leaves nothing behind
