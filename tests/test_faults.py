@@ -47,9 +47,11 @@ def test_a_hundred_kills(tmp_path):
 def test_one_process_in_a_run_folder(tmp_path):
     data = training_data.write(tmp_path / "data")
     (tmp_path / "recipe.toml").write_text(training_data.TOKENIZER.format(data=data))
-    with alone(tmp_path / "run"), pytest.raises(ArtifactError, match="run must be used by one process at a time"):
-        run_recipe(tmp_path / "recipe.toml", tmp_path / "run", say=print)
-    assert list((tmp_path / "run").iterdir()) == []
+    with alone(tmp_path / "run"):
+        with pytest.raises(ArtifactError, match="run must be used by one process at a time"):
+            run_recipe(tmp_path / "recipe.toml", tmp_path / "run", say=print)
+        assert list((tmp_path / "run").iterdir()) == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_process_in_a_dataset_folder(tmp_path, capsys):
