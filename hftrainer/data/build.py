@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from hftrainer.data.describe import events_of, sentences_of
+from hftrainer.data.describe import events_of, plain_sentences_of, sentences_of
 from hftrainer.data.humanml3d import FPS
 from hftrainer.data.joins import Composer, Stretch
 from hftrainer.data.mocap import ACKNOWLEDGEMENTS, Listing, Pack, Source, open_source
@@ -526,7 +526,7 @@ def _compose_one(index: int) -> list[Any] | None:
         body = measure(joints, FPS)
         texts = sentences_of(body)
         if texts and not any(check_joints(joints.astype(np.float64), False)):
-            chosen = made, joints, texts
+            chosen = made, joints, [*texts, *(t for t in plain_sentences_of(body) if t not in texts)]
             if len(events_of(body)) <= _EVENTS:
                 break
     if chosen is None:

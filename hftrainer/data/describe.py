@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hftrainer.data.phrases import COUNTED, GAITS, PHRASES, SUBJECTS, conjugate
+from hftrainer.data.phrases import COUNTED, GAITS, PHRASES, PICKED, PLAIN, SUBJECTS, conjugate
 from hftrainer.motion.measure import (
     SIDES,
     Measures,
@@ -495,3 +495,39 @@ def sentences_of(body: Measures) -> list[str]:
         if sentence not in sentences:
             sentences.append(sentence)
     return sentences
+
+
+def plain_sentences_of(body: Measures) -> list[str]:
+    """Up to three short sentences about what happens, in the words that come first to mind, without the details.
+
+    >>> import numpy as np
+    >>> from hftrainer.bench import moving_body
+    >>> all(sentence.count(" ") < 24 for sentence in plain_sentences_of(measure(moving_body(80, 0), 20.0)))
+    True
+    """
+    told = [event for event in events_of(body) if event.weight >= 1.0 or event.kind in ("still", "stop")]
+    up = bool(body.upright[-1] > 0.75 and body.height[-1] > 0.75)
+    if up and any(event.kind == "reach_down" for event in told):
+        told = [event for event in told if event.kind != "rise"]
+    if not told or len(told) > 3:
+        return []
+    seed = hashlib.sha256(b"plain" + np.round(np.asarray(body.joints, dtype=np.float32), 3).tobytes()).digest()
+    rng = np.random.default_rng(int.from_bytes(seed[:8], "little"))
+
+    def say(event: Event) -> str:
+        kinds = [kind for kind in PLAIN if event.kind.startswith(kind)]
+        options = PLAIN[max(kinds, key=len)] if kinds else PHRASES[event.kind][:2]
+        if event.kind == "reach_down" and up:
+            options = PICKED
+        phrase = options[int(rng.integers(len(options)))].replace("{gait}", GAITS[event.gait])
+        return re.sub(r"\*(\w+)", lambda found: conjugate(found.group(1), "third"), phrase)
+
+    sentences: dict[str, None] = {}
+    for _ in range(3):
+        said = [say(event) for event in told]
+        patterns = {1: ("{0}",), 2: ("{0} and then {1}", "{0}, then {1}", "{0} and {1}")}
+        three = ("{0}, {1} and then {2}", "{0}, {1} and {2}", "{0}, then {1}, then {2}")
+        pattern = patterns.get(len(said), three)
+        who = ("a person", "a person", "someone", "the person")[int(rng.integers(4))]
+        sentences[f"{who} {pattern[int(rng.integers(len(pattern)))].format(*said)}"] = None
+    return list(sentences)

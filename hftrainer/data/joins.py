@@ -25,8 +25,22 @@ BLEND = 6
 _POSE, _SPEED = 0.13, 0.07
 #: Shortest and longest composed window, frames.
 _SHORTEST, _LONGEST = 24, 196
-#: Share of composed windows that repeat one turning stretch, and of the others that have one, two or three stretches.
-_LOOPS, _PARTS = 0.08, (0.2, 0.55, 0.25)
+#: Shares of composed windows that repeat one turning stretch and that follow a plan; of the others, those that have
+#: one, two or three stretches.
+_LOOPS, _PLANNED, _PARTS = 0.1, 0.45, (0.2, 0.55, 0.25)
+#: What sentences often ask for and chance seldom brings: kinds of stretches (their beginnings), one after the other.
+_WALK, _RUN, _STILL = ("walk_f", "off_walk"), ("run_f", "jog_f", "sprint_f", "off_run"), ("still", "stop")
+_PLANS: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (_WALK, (*_RUN, "into_run", "into_jog")), (_RUN, (*_WALK, "into_walk")),
+    (_WALK, _STILL), (_RUN, _STILL), (_STILL, _WALK), (_STILL, _RUN),
+    (("walk_b",), _WALK), (("walk_b",), _STILL, _WALK), (_WALK, ("walk_b",)),
+    (_WALK, ("turn_back", "wide"), _WALK), (_WALK, ("turn_back",)), (_RUN, ("turn_back", "wide"), _RUN),
+    (_WALK, ("turn_quarter_l", "quarter_l")), (_WALK, ("turn_quarter_r", "quarter_r")),
+    (_WALK, ("spin",)), (_STILL, ("spin",)),
+    (_WALK, ("crouch",)), (_WALK, ("reach_down",)), (_WALK, ("reach_down",), _WALK), (_WALK, ("bend",)),
+    (_WALK, ("sit",)), (_WALK, ("lie_down",)), (("rise",), _WALK),
+    (_WALK, ("jump",)), (_RUN, ("jump",)), (_WALK, ("kick",)), (_WALK, ("punch",)), (_WALK, ("arm", "wave")),
+)  # fmt: skip
 #: Kinds of events that go on and may be cut anywhere; all others are acts with a beginning and an end.
 _STEADY = (
     "walk", "jog", "run", "sprint", "off", "into", "still", "stop", "crawl", "veer", "wide", "circle", "skips",
@@ -125,19 +139,31 @@ class Composer:
         ]
         self.weights = weights / weights.sum() if len(weights) else weights
         self.turning = [name for name in self.names if name.startswith(_TURNING)]
+        plans = [[[name for name in self.names if name.startswith(kinds)] for kinds in plan] for plan in _PLANS]
+        self.plans = [plan for plan in plans if all(plan)]
 
-    def _kind(self, rng: np.random.Generator) -> str:
-        return self.names[int(rng.choice(len(self.names), p=self.weights))]
+    def _kind(self, rng: np.random.Generator, among: Sequence[str] | None = None) -> str:
+        if among is None:
+            return self.names[int(rng.choice(len(self.names), p=self.weights))]
+        counts = np.sqrt([len(self.kinds[name]) for name in among])
+        return among[int(rng.choice(len(among), p=counts / counts.sum()))]
 
-    def _ends(self, s: Stretch, rng: np.random.Generator, length: int) -> tuple[int, int, int, int]:
-        """Where a stretch may be cut: earliest and latest start, earliest and latest stop."""
+    def _ends(
+        self, s: Stretch, rng: np.random.Generator, length: int, after: bool = False
+    ) -> tuple[int, int, int, int]:
+        """Where a stretch may be cut: earliest and latest start, earliest and latest stop.
+
+        ``after`` another that leads to it, what came before it in its own window may lead to it too.
+        """
         if s.kind.startswith(_STEADY):
             seconds = float(rng.uniform(1.2, 3.5))
             span = min(s.stop - s.start, int(seconds * FPS))
             begin = s.start + int(rng.integers(0, s.stop - s.start - span + 1))
             slack = min(10, span // 3)
-            return begin, begin + slack, begin + span - slack, begin + span
-        return max(0, s.start - 14), max(0, s.start - 4), min(length, s.stop + 4), min(length, s.stop + 16)
+            lead = 16 if after and begin - s.start < 6 else 0
+            return max(0, begin - lead), begin + slack, begin + span - slack, begin + span
+        lead = 26 if after else 14
+        return max(0, s.start - lead), max(0, s.start - 4), min(length, s.stop + 4), min(length, s.stop + 16)
 
     def _one(self, rng: np.random.Generator) -> Composition | None:
         s = self._any(self._kind(rng), rng)
@@ -150,15 +176,18 @@ class Composer:
         return found[int(rng.integers(len(found)))]
 
     def _after(
-        self, data: np.ndarray, fewest: int, rng: np.random.Generator
+        self, data: np.ndarray, fewest: int, rng: np.random.Generator, among: Sequence[str] | None = None
     ) -> tuple[np.ndarray, int, tuple[str, int, int]] | None:
-        """What may follow ``data``, of which at least ``fewest`` frames are kept: features, frames kept, its part."""
+        """What may follow ``data``, of which at least ``fewest`` frames are kept: features, frames kept, its part.
+
+        ``among`` some kinds, more stretches are tried.
+        """
         for _ in range(6):
-            kind, best = self._kind(rng), None
-            for _ in range(8):
+            kind, best = self._kind(rng, among), None
+            for _ in range(8 if among is None else 16):
                 s = self._any(kind, rng)
                 other = self.features(s.window)
-                first, last, _, stop = self._ends(s, rng, len(other))
+                first, last, _, stop = self._ends(s, rng, len(other), among is not None)
                 last = min(last, stop - BLEND - 8)
                 if last < first or len(data) - BLEND < fewest:
                     continue
@@ -171,14 +200,17 @@ class Composer:
                 return other[begin:stop], kept + BLEND, (name, begin, stop)
         return None
 
-    def _several(self, rng: np.random.Generator, parts: int) -> Composition | None:
-        s = self._any(self._kind(rng), rng)
+    def _several(self, rng: np.random.Generator, plan: Sequence[Sequence[str] | None]) -> Composition | None:
+        """Stretches of the kinds of a ``plan``, each ``None`` of any kind; a plan of kinds is kept to or given up."""
+        s = self._any(self._kind(rng, plan[0]), rng)
         data = self.features(s.window)
         start, _, early, stop = self._ends(s, rng, len(data))
         data, fewest, used = data[start:stop], early - start, [(s.window, start, stop)]
-        for _ in range(parts - 1):
-            found = self._after(data, max(fewest, 12), rng)
+        for among in plan[1:]:
+            found = self._after(data, max(fewest, 12), rng, among)
             if found is None:
+                if among is not None:
+                    return None
                 break
             more, kept, part = found
             if kept + len(more) - BLEND > _LONGEST:
@@ -222,11 +254,14 @@ class Composer:
     def compose(self, rng: np.random.Generator) -> Composition | None:
         """One composed window of 24 to 196 frames, or ``None`` where in many tries no stretches fit together."""
         for _ in range(50 if self.names else 0):
-            if rng.random() < _LOOPS:
+            way = rng.random()
+            if way < _LOOPS:
                 made = self._loop(rng)
+            elif way < _LOOPS + _PLANNED and self.plans:
+                made = self._several(rng, self.plans[int(rng.integers(len(self.plans)))])
             else:
                 parts = 1 + int(rng.choice(len(_PARTS), p=_PARTS))
-                made = self._one(rng) if parts == 1 else self._several(rng, parts)
+                made = self._one(rng) if parts == 1 else self._several(rng, [None] * parts)
             if made is not None and _SHORTEST <= len(made.features) <= _LONGEST:
                 return made
         return None

@@ -180,6 +180,30 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "step_up": ("*step up onto something", "*climb a step", "*step up higher", "*walk up"),
 }  # fmt: skip
 
+#: The same in the few words that people use first, by the beginning of the kind (the longest that fits); a kind that is
+#: not here is said by the first two of its ``PHRASES``.
+PLAIN: dict[str, tuple[str, ...]] = {
+    "walk_f": ("*walk", "*walk forward"), "jog_f": ("*jog", "*run"), "run_f": ("*run", "*run forward"),
+    "sprint_f": ("*run", "*sprint"), "circle": ("{gait} in a circle", "{gait} around in a circle", "{gait} in circles"),
+    "quarter_l": ("{gait} and *turn left", "{gait} forward and *turn left"),
+    "quarter_r": ("{gait} and *turn right", "{gait} forward and *turn right"),
+    "back": ("{gait} away, *turn around and *come back", "{gait} forward, *turn around and {gait} back",
+             "{gait} and *turn around", "{gait} there and back"),
+    "turn_quarter_l": ("*turn left",), "turn_quarter_r": ("*turn right",), "turn_back": ("*turn around",),
+    "spin": ("*spin around", "*spin", "*twirl around", "*turn a full circle"),
+    "still": ("*stand still", "*stand"), "stop": ("*stop", "*stand still", "*stop and *stand still"),
+    "off_walk": ("*start walking", "*walk"), "off_run": ("*start running", "*run"),
+    "into_walk": ("*slow down to a walk", "*walk", "*slow down and *walk"), "into_jog": ("*start to jog", "*run"),
+    "into_run": ("*start to run", "*run", "*begin to run"),
+    "jumps": ("*jump up and down", "*jump several times"), "crouch": ("*crouch down", "*crouch", "*squat down"),
+    "sit": ("*sit down", "*sit"), "rise": ("*stand up", "*get up"), "bend": ("*bend over", "*bend down"),
+    "bend_back": ("*lean back",), "crouched": ("*stay crouched",), "crouch_walk": ("*walk in a crouch",),
+    "jump": ("*jump", "*jump up"), "jump_forward": ("*jump forward",), "leg_": ("*lift a leg",),
+    "lie": ("*lie on the floor",), "lie_down": ("*lie down on the floor", "*lie down"),
+}  # fmt: skip
+#: Of hands that reach the floor and come up again.
+PICKED = ("*pick something up", "*bend down and *pick something up", "*pick something up from the floor")
+
 #: What follows a verb that is done more than once.
 COUNTED = {"twice": " twice", "thrice": " three times", "many": " several times"}
 #: The verb that stands for ``{gait}``.

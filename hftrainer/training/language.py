@@ -40,6 +40,8 @@ class LanguageSettings:
         lengths: share of caption-to-motion prompts that also say the frames or seconds.
         joined: share of caption-to-motion samples made of two clips, one after the other.
         composed: share of samples from clips of the split ``composed``.
+        first_captions: share of recorded clips' captions drawn from the first five: those that people wrote stand
+            before those that follow from measuring. Above 0, captioning draws recorded clips alone.
         balance: 0 draws every clip equally often, 1 every action equally often, however many clips show it.
         max_tokens: longest motion, in tokens.
         word_dropout: share of caption words hidden from the model, so that it does not hang on a single one.
@@ -61,6 +63,7 @@ class LanguageSettings:
     lengths: float = 0.3
     joined: float = 0.15
     composed: float = 0.0
+    first_captions: float = 0.0
     balance: float = 0.5
     max_tokens: int = 49
     word_dropout: float = 0.1
@@ -221,6 +224,11 @@ class LanguageTask:
         actions, composed = [c.action for c in clips], [c.composed for c in clips]
         return draw_weights(actions, composed, self.settings.balance, self.settings.composed)
 
+    def _caption(self, rng: np.random.Generator, clip: TokenClip) -> str:
+        first = self.settings.first_captions
+        lead = bool(first) and not clip.composed and rng.random() < first
+        return str(pick(rng, clip.captions[:5] if lead else clip.captions))
+
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, without end mark."""
         if text not in self._ids:
@@ -237,12 +245,12 @@ class LanguageTask:
         """One prompt and its answer, as token ids."""
         s = self.settings
         clip = clips[int(rng.choice(len(clips), p=weights))]
-        codes, caption = pick(rng, clip.codes), pick(rng, clip.captions)
+        codes, caption = pick(rng, clip.codes), self._caption(rng, clip)
         if task == "t2m" and rng.random() < s.joined:
             other = clips[int(rng.choice(len(clips), p=weights))]
             more = pick(rng, other.codes)
             if len(codes) + len(more) <= s.max_tokens:
-                codes, caption = codes + more, caption.rstrip(".") + pick(rng, _JOINTS) + pick(rng, other.captions)
+                codes, caption = codes + more, caption.rstrip(".") + pick(rng, _JOINTS) + self._caption(rng, other)
         if len(codes) > s.max_tokens:
             codes = codes[: s.max_tokens]
         if s.trim and len(codes) > 1 and rng.random() < s.trim:
@@ -297,6 +305,8 @@ class LanguageTask:
             chosen = [tasks[int(i)] for i in rng.choice(len(tasks), (_GROUP - told) * rows, p=chance)]
         pairs = [self.sample(rng, task, clips, weights) for task in chosen]
         pairs.sort(key=lambda pair: len(pair[1]))
+        if s.first_captions and not all(clip.composed for clip in clips):
+            weights = share_of(np.where([clip.composed for clip in clips], 0, weights))
         pairs += [self.sample(rng, "m2t", clips, weights) for _ in range(told * rows)]
         batches = [pairs[i : i + rows] for i in range(0, len(pairs), rows)]
         return [self._batch(batches[i]) for i in rng.permutation(len(batches))]
