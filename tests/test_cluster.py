@@ -15,7 +15,7 @@ import pytest
 from hftrainer.cli import main
 from hftrainer.cluster.job import begin, do_block, local, read_job, run
 from hftrainer.cluster.works import MOTION, motions
-from hftrainer.data.packed import pack
+from hftrainer.data.packing import pack
 from hftrainer.errors import ArtifactError
 from tests import clustering, tiny, training_data
 from tests.conftest import ROOT

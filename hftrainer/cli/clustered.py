@@ -183,7 +183,7 @@ class Converting:
 
     def _one(self, item: Item) -> Answer:
         from hftrainer.cli import convert
-        from hftrainer.data.packed import sha256_of
+        from hftrainer.data.shards import sha256_of
 
         target = self.target / item["target"]
         if "number" in item:

@@ -32,7 +32,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     check_folder(out.parent)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise RequestError(f"{out} must be a new or an empty folder; it holds something. Choose another name.")
-    from hftrainer.data.packed import is_packed, pack
+    from hftrainer.data.packed import is_packed
+    from hftrainer.data.packing import pack
     from hftrainer.data.shards import arrow, folder_bytes
 
     if is_packed(args.folder):

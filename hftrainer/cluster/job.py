@@ -25,8 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from hftrainer.data.packed import sha256_of
-from hftrainer.data.shards import Shard, ShardWriter, write_rows
+from hftrainer.data.shards import Shard, ShardWriter, sha256_of, write_rows
 from hftrainer.errors import ArtifactError
 from hftrainer.motion.files.atomic import written_whole
 

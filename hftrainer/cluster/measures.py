@@ -14,7 +14,8 @@ import numpy as np
 
 from hftrainer.cluster.job import Answer, Do, Item, begin, run
 from hftrainer.cluster.works import MOTION, answer_of
-from hftrainer.data.packed import PackedDataset, Packer
+from hftrainer.data.packed import PackedDataset
+from hftrainer.data.packing import Packer
 from hftrainer.data.pool import processes
 from hftrainer.data.shards import folder_bytes
 from hftrainer.motion.clip import Motion

@@ -136,7 +136,8 @@ class Tokenizing:
 
     def open(self) -> Do:
         """Load the motion tokenizer and open the dataset."""
-        from hftrainer.data.packed import open_dataset, sha256_of
+        from hftrainer.data.packed import open_dataset
+        from hftrainer.data.shards import sha256_of
         from hftrainer.training.export import encode_clip, save_tokens
         from hftrainer.training.starts import load_tokenizer
 

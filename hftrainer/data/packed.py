@@ -1,4 +1,4 @@
-"""A dataset folder as Parquet shards: a few large files in place of two small ones for each clip.
+"""A dataset folder as Parquet shards, read: a few large files in place of two small ones for each clip.
 
 ``PACKED/`` has the lists, ``Mean.npy``, ``Std.npy`` and ``dataset.json`` of the folder it was made from, and
 
@@ -8,14 +8,13 @@
 * ``index.parquet``: ``id``, ``shard``, ``row``, ``frames``: what is where, so that opening reads no clip.
 * ``pack.json``: the shards with their bytes and SHA-256, written last.
 
-``PackedDataset`` answers what ``HumanML3D`` answers, and reads a clip when it is asked for.
+``hftrainer.data.packing`` writes it. ``PackedDataset`` answers what ``HumanML3D`` answers, and reads a clip when it is
+asked for.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,149 +23,17 @@ from typing import Any
 import numpy as np
 
 from hftrainer.data.humanml3d import BAD_CLIPS, Caption, Clip, HumanML3D, parse_captions
-from hftrainer.data.shards import Shard, ShardWriter, write_rows
+from hftrainer.data.shards import Shard, sha256_of
 from hftrainer.errors import ArtifactError
 from hftrainer.motion.clip import Motion
-from hftrainer.motion.files.atomic import written_whole
-from hftrainer.motion.representation.specs import Representation
 
 INDEX, ABOUT = "index.parquet", "pack.json"
 COLUMNS = {"id": "text", "frames": "int32", "texts": "text", "features": "bytes"}
 PLACES = {"id": "text", "shard": "int32", "row": "int32", "frames": "int32"}
-#: Clips that are read together: a random clip costs the bytes of so many.
+#: Clips of a group of rows, each in a page of its own.
 GROUP = 4
-#: Bytes after which a shard is full.
-SHARD_BYTES = 128 << 20
-#: Groups of rows that are kept after they were read, and shards that are kept open.
-_KEPT, _OPEN = 16, 256
-
-
-class Packer:
-    """Writes a packed dataset, clip by clip; memory does not grow with the clips but by their names.
-
-    Args:
-        folder: a new or an empty folder; see ``written_whole``.
-        spec: what the numbers are.
-        notes: what every shard says of itself.
-        shard_bytes: after which a shard is full.
-    """
-
-    def __init__(
-        self, folder: Path, spec: Representation, notes: dict[str, Any], shard_bytes: int = SHARD_BYTES
-    ) -> None:
-        self._folder, self._spec, self._notes, self._most = folder, spec, notes, shard_bytes
-        self._places: list[dict[str, Any]] = []
-        self._shards: list[dict[str, Any]] = []
-        self._writer: ShardWriter | None = None
-        (folder / "shards").mkdir()
-
-    def add(self, name: str, features: np.ndarray, texts: str) -> None:
-        """One clip: ``(T, D)`` features and its text file."""
-        if self._writer is None:
-            path = self._folder / "shards" / f"{len(self._shards):05d}.parquet"
-            self._shards.append({"file": path.name})
-            self._writer = ShardWriter(path, COLUMNS, self._notes, GROUP)
-        place = {"id": name, "shard": len(self._shards) - 1, "row": self._writer.rows, "frames": len(features)}
-        self._places.append(place)
-        rows = np.ascontiguousarray(features, "<f4").tobytes()
-        self._writer.add(id=name, frames=len(features), texts=texts, features=rows)
-        if self._writer.bytes >= self._most:
-            self._end_shard()
-
-    def _end_shard(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            path = self._folder / "shards" / self._shards[-1]["file"]
-            self._shards[-1] |= {
-                "clips": self._writer.rows, "bytes": path.stat().st_size, "sha256": sha256_of(path),
-            }  # fmt: skip
-            self._writer = None
-
-    def close(self) -> dict[str, Any]:
-        """Write the index and ``pack.json``; what the latter says."""
-        self._end_shard()
-        write_rows(self._folder / INDEX, PLACES, self._places, group=1 << 16)
-        about = {
-            "format": 1, "clips": len(self._places), "frames": sum(place["frames"] for place in self._places),
-            "representation": self._spec.name, "index_sha256": sha256_of(self._folder / INDEX), "shards": self._shards,
-        }  # fmt: skip
-        (self._folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        return about
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def pack(
-    folder: str | Path,
-    out: str | Path,
-    bad_clips: str = "refuse",
-    shard_bytes: int = SHARD_BYTES,
-    say: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
-    """Pack a dataset folder; every clip is looked at first, so that who reads the pack need not.
-
-    Args:
-        folder: in HumanML3D's layout.
-        out: a new or an empty folder; it appears whole or not at all.
-        bad_clips: ``"refuse"``, or ``"skip"``: clips that hold a NaN, have another width or a damaged text file are
-            left out of the lists too.
-        shard_bytes: after which a shard is full.
-        say: hears of progress.
-
-    Returns:
-        What ``pack.json`` says, and ``skipped``, name -> reason.
-
-    Raises:
-        ArtifactError: the folder is not whole, or holds bad clips and they are refused; every one is named.
-        FileExistsError: ``out`` holds something.
-    """
-    if bad_clips not in BAD_CLIPS:
-        raise ValueError(f"bad_clips must be {' or '.join(BAD_CLIPS)}; got {bad_clips!r}.")
-    folder = Path(folder)
-    lists = tuple(sorted(file.stem for file in folder.glob("*.txt")))
-    dataset = HumanML3D(folder, lists or ("train",))
-    order = ("train", "val", "test")
-    splits = sorted(lists, key=lambda split: (order.index(split) if split in order else len(order), split))
-    names = list(dict.fromkeys(name for split in splits for name in dataset.ids(split)))
-    reasons: dict[str, str] = {}
-    with written_whole(out, folder=True) as place:
-        packer = Packer(place, dataset.spec, shard_notes(dataset), shard_bytes)
-        for number, name in enumerate(names, 1):
-            say(f"packing {name} ({number} of {len(names)})")
-            clips, bad = dataset.sound([name], "skip")
-            reasons |= bad
-            if clips and not (reasons and bad_clips == "refuse"):
-                texts = (folder / "texts" / f"{name}.txt").read_bytes().decode("utf-8")
-                packer.add(name, clips[0].motion.data, texts)
-        if reasons and bad_clips == "refuse":
-            dataset.sound(list(reasons))
-        for file in ("Mean.npy", "Std.npy", "dataset.json"):
-            if (folder / file).is_file():
-                shutil.copyfile(folder / file, place / file)
-        for split in splits:
-            kept = [name for name in dataset.ids(split) if name not in reasons]
-            (place / f"{split}.txt").write_text("".join(f"{name}\n" for name in kept), encoding="utf-8")
-        about = packer.close()
-    return {**about, "skipped": reasons}
-
-
-def shard_notes(dataset: HumanML3D) -> dict[str, Any]:
-    """What every shard says of itself: the meaning of its numbers, its statistics, its licences."""
-    return {
-        "what": "clips of human motion with sentences",
-        "representation": dataset.spec.name,
-        "width": dataset.spec.width,
-        "fps": dataset.spec.fps,
-        "statistics": {
-            "name": dataset.name, "sha256": dataset.hash, "mean": [float(x) for x in dataset.mean],
-            "std": [float(x) for x in dataset.std],
-        },
-        "licences": dataset.about.get("licences", dataset.about.get("licence", {})),
-    }  # fmt: skip
+#: Shards that are kept open.
+_OPEN = 256
 
 
 def is_packed(folder: str | Path) -> bool:
@@ -273,7 +140,6 @@ class PackedDataset(HumanML3D):
         if self.clips_packed and not (0 <= self._shard.min() and self._shard.max() < len(shards)):
             raise ArtifactError(f"{self.folder / INDEX} must name {len(shards)} shards; it names others. Pack again.")
         self._open: OrderedDict[int, Shard] = OrderedDict()
-        self._kept: OrderedDict[tuple[int, int, str], list[Any]] = OrderedDict()
         self._ids = {}
         for split in splits:
             self.ids(split)
@@ -345,16 +211,10 @@ class PackedDataset(HumanML3D):
 
     def _value(self, clip: str, column: str) -> Any:
         at = self._place(clip)
-        number, shard = int(self._shard[at]), self._shard_at(int(self._shard[at]))
+        shard = self._shard_at(int(self._shard[at]))
         if not 0 <= self._row[at] < shard.rows:
             raise ArtifactError(f"{shard.path} must have row {self._row[at]} for {clip}; it has {shard.rows} rows.")
-        group, row = shard.place(int(self._row[at]))
-        key = (number, group, column)
-        if key not in self._kept:
-            self._kept[key] = shard.group(group, [column])[column]
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return self._kept[key][row]
+        return shard.value(column, int(self._row[at]))
 
     def features(self, clip: str) -> np.ndarray:
         """``(T, D)`` float32 features of a clip, read-only.

@@ -2,7 +2,7 @@
 
 A shard holds plain pages only (no compression, no dictionary, no null), so that reading one cannot take more than its
 bytes: a small file that declares a large table is refused before anything is made for it. Pages carry a checksum. Files
-are mapped into memory; a group of rows is read without the others.
+are mapped into memory; a group of rows is read without the others, and a value without those of its group.
 
 Writing is pyarrow's; reading is our own code: a damaged footer makes pyarrow 26 end the process, and a view of the
 mapped file needs no copy.
@@ -10,12 +10,13 @@ mapped file needs no copy.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class ShardWriter:
         columns: name -> ``"text"``, ``"bytes"``, ``"int32"``, ``"int64"`` or ``"float64"``.
         notes: JSON values kept in the file's metadata.
         group: rows that are read together.
+        pages: each value has a page of its own, so that it can be read alone; for large values.
 
     Attributes:
         rows: written so far.
@@ -78,14 +80,16 @@ class ShardWriter:
     """
 
     def __init__(
-        self, path: str | Path, columns: Mapping[str, str], notes: Mapping[str, Any] | None = None, group: int = 4
-    ) -> None:
+        self, path: str | Path, columns: Mapping[str, str], notes: Mapping[str, Any] | None = None, group: int = 4,
+        pages: bool = False,
+    ) -> None:  # fmt: skip
         self._schema, self._group = _schema(columns), group
         self._waiting: list[Mapping[str, Any]] = []
         self.rows = self.bytes = 0
         self._writer = arrow().parquet.ParquetWriter(
             str(path), self._schema, compression="NONE", use_dictionary=False, write_statistics=False,
             write_page_checksum=True, store_schema=False, version="2.6",
+            **({"write_batch_size": 1, "data_page_size": 1} if pages else {}),
         )  # fmt: skip
         said = json.dumps(notes or {}, ensure_ascii=False, sort_keys=True)
         self._writer.add_key_value_metadata({_NOTES: said.encode()})
@@ -231,28 +235,60 @@ class Shard:
             for name in (self._kinds if columns is None else columns)
         }
 
+    def value(self, column: str, row: int) -> Any:
+        """One value; of its group the heads of pages are read, and the page that holds it.
+
+        Raises:
+            ArtifactError: the page is damaged.
+            IndexError: there is no such row.
+        """
+        number, before = self.place(row)
+        rows = self.starts[number + 1] - self.starts[number]
+        chunk = self._chunks[number][self._names.index(column)]
+        try:
+            for body, count in self._pages(*chunk, rows, skip=before):
+                if before < count:
+                    return _values(self._kinds[column], body, count)[before]
+                before -= count
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged(str(error)) from error
+        raise self._damaged(f"a column has no value for row {row}")
+
     def _column(self, kind: str, start: int, end: int, rows: int) -> list[Any]:
-        self.bytes_read += end - start
         found: list[Any] = []
         try:
-            while start < end and len(found) < rows:
-                head = Reader(self._data, start, end)
-                page = head.structure()
-                start = head.at + page[3]
-                count = page[5][1]
-                if page[1] != 0 or page[2] != page[3] or page[5][2] != _PLAIN or not head.at <= start <= end:
-                    raise ValueError("a page is not as the footer says")
-                body = memoryview(self._data)[head.at : start]
-                if 4 in page and zlib.crc32(body) != page[4] & 0xFFFFFFFF:
-                    raise ValueError("a page has another sum than it declares")
-                if not 0 < count <= rows - len(found):
-                    raise ValueError(f"a page declares {count} values")
+            for body, count in self._pages(start, end, rows):
                 found += _values(kind, body, count)
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged(str(error)) from error
         if len(found) != rows:
             raise self._damaged(f"a column has {len(found)} values for {rows} rows")
         return found
+
+    def _pages(self, start: int, end: int, rows: int, skip: int = 0) -> Iterator[tuple[memoryview, int]]:
+        """The pages of a column of a group and how many values each has; the sums of those before ``skip`` values are
+        not looked at, because they are passed over.
+
+        Raises:
+            ValueError: a page is not as it should be.
+        """
+        seen = 0
+        while start < end and seen < rows:
+            head = Reader(self._data, start, end)
+            page = head.structure()
+            count, after = page[5][1], head.at + page[3]
+            if page[1] != 0 or page[2] != page[3] or page[5][2] != _PLAIN or not head.at <= after <= end:
+                raise ValueError("a page is not as the footer says")
+            if not 0 < count <= rows - seen:
+                raise ValueError(f"a page declares {count} values")
+            body = memoryview(self._data)[head.at : after]
+            self.bytes_read += head.at - start
+            if seen + count > skip:
+                self.bytes_read += len(body)
+                if 4 in page and zlib.crc32(body) != page[4] & 0xFFFFFFFF:
+                    raise ValueError("a page has another sum than it declares")
+            yield body, count
+            start, seen = after, seen + count
 
     def place(self, row: int) -> tuple[int, int]:
         """The group of a row, and where in it the row is.
@@ -282,6 +318,12 @@ def _values(kind: str, body: memoryview, count: int) -> list[Any]:
         found.append(str(value, "utf-8") if kind == "text" else value)
         at += 4 + length
     return found
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_bytes(folder: str | os.PathLike[str]) -> int:
