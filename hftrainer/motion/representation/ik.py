@@ -130,9 +130,9 @@ def joints_to_rotations(joints: Any, rest: Any, *, twist: str = "hinges", parent
             ``t_pose(joints)``.
         twist: ``"hinges"`` reads the twist of shoulders and hips from elbows, knees and feet, shares that of the trunk
             among the spine's joints, and carries all of it steadily over time, also where a bone passes or circles
-            the opposite of its rest direction: from frame to frame a joint turns by no more than its bone does, and
-            about the bone by ``FASTEST_TWIST``. ``"none"`` twists nothing and takes each frame by itself: the
-            published way (``position_ik``).
+            the opposite of its rest direction: from frame to frame a joint turns by no more than its bone does in
+            the axes of its parent, as that was found, and about the bone by ``FASTEST_TWIST``. ``"none"`` twists
+            nothing and takes each frame by itself: the published way (``position_ik``).
         parent_weight: above 0, the direction back to the parent counts so much beside those to the children (the
             published ``parent_frame``, weight 0.25); ``twist`` must then be ``"none"``.
 
