@@ -137,7 +137,7 @@ class BodyStage:
         points, depth = self.camera.project(vertices, frame)
         eye = self.camera.target[frame] + self.camera.distance * self.camera.axes[2]
         view = eye.astype(np.float32) - vertices
-        view /= np.linalg.norm(view, axis=1, keepdims=True)
+        view /= np.sqrt(_dots(view, view))[:, None]
         return Shot(frame, points, depth, self._lit(normals, view, towards, blocked), mask, corner)
 
     def _lit(
@@ -146,10 +146,9 @@ class BodyStage:
         """``(V, 3)`` what vertices look like: Lambert's law a little softened, sky and floor, a rim, a faint gloss."""
         key = np.clip((towards + 0.18) / 1.18, 0, 1) * (1 - 0.85 * blocked)
         up = 0.5 + 0.5 * normals[:, 1:2]
-        facing = np.clip((normals * view).sum(axis=1), 0, 1)
+        facing = np.clip(_dots(normals, view), 0, 1)
         half = view + self.light
-        half /= np.linalg.norm(half, axis=1, keepdims=True)
-        gloss = np.clip((normals * half).sum(axis=1), 0, 1) ** 20 * (1 - blocked)
+        gloss = np.clip(_dots(normals, half) / np.sqrt(_dots(half, half)), 0, 1) ** 20 * (1 - blocked)
         light = _BOUNCE + (_SKYLIGHT - _BOUNCE) * up + _SUN * key[:, None]
         rim = ((1 - facing) ** 3)[:, None] * (0.35 + 0.65 * up)
         out = self.colours * light + _RIM * rim + np.float32(0.06) * gloss[:, None]
@@ -165,8 +164,9 @@ class BodyStage:
         """
         cell = self.cell
         pad = 14
-        low = np.floor(cast.min(axis=0) / cell).astype(int) - pad
-        shape = np.floor(cast.max(axis=0) / cell).astype(int) + pad + 1 - low
+        ends = np.array([(axis.min(), axis.max()) for axis in cast.T])  # (x and z, 2)
+        low, high = np.floor(ends.T / cell).astype(int) + [[-pad], [pad + 1]]
+        shape = high - low
         place = cast / np.float32(cell) - low - np.float32(0.5)
         index = np.floor(place).astype(np.int64)
         share = (place - index).astype(np.float32)
@@ -194,8 +194,8 @@ class BodyStage:
         """``(V,)`` 0 to 1: a vertex is in the shade where another stands well above it on the same ray of light."""
         cell = np.float32(1.6 * self.cell)
         place = np.floor(cast / cell).astype(np.int64)
-        place -= place.min(axis=0)
-        flat = place[:, 0] * (place[:, 1].max() + 1) + place[:, 1]
+        x, z = (axis - axis.min() for axis in place.T)
+        flat = x * (z.max() + 1) + z
         top = np.zeros(flat.max() + 1, np.float32)
         np.maximum.at(top, flat, height)
         scale = np.float32(self.scale)
@@ -222,3 +222,8 @@ class BodyStage:
                 if layer is not None:
                     layer.onto(picture)
                 yield shot.frame, Image.fromarray(picture)
+
+
+def _dots(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """``(V,)`` products of vectors ``(V, 3)``, row by row."""
+    return np.einsum("vk,vk->v", one, two)

@@ -11,8 +11,10 @@ import numpy as np
 from hftrainer.rendering.raster import Layer
 
 _SAMPLES = 8
+_STEP = 64  # pixels; canvases are so many times this wide and high
 _VERTEX = """
 #version 330
+uniform vec2 corner;
 uniform vec2 size;
 uniform vec2 planes;
 in vec3 place;
@@ -22,7 +24,8 @@ void main() {
     shade = colour;
     float depth = place.z;
     float far = (planes.y + planes.x - 2.0 * planes.x * planes.y / depth) / (planes.y - planes.x);
-    gl_Position = vec4(2.0 * place.x / size.x - 1.0, 1.0 - 2.0 * place.y / size.y, far, 1.0);
+    vec2 at = 2.0 * (place.xy - corner) / size - 1.0;
+    gl_Position = vec4(at.x, -at.y, far, 1.0);
 }
 """
 _FRAGMENT = """
@@ -75,17 +78,30 @@ class Painter:
     def _prepare(self, moderngl: Any, size: tuple[int, int]) -> None:
         self.size = size
         self.name = str(self.context.info["GL_RENDERER"])
-        samples = min(_SAMPLES, self.context.max_samples)
+        self.samples = min(_SAMPLES, self.context.max_samples)
         self.program: Any = self.context.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT)
-        self.program["size"].value = size
-        self.many = self.context.framebuffer(
-            self.context.renderbuffer(size, 4, samples=samples), self.context.depth_renderbuffer(size, samples=samples)
-        )
-        self.one = self.context.framebuffer(self.context.renderbuffer(size, 4))
+        self.canvas = (0, 0)
+        self.held: list[Any] = []
         self.context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         self.array: Any = None
         self.buffer: Any = None
         self.triangles: np.ndarray | None = None
+
+    def _stretch(self, wide: int, high: int) -> tuple[int, int]:
+        """Have a canvas that holds so many pixels and few more: a processor that stands in for a card fills them all."""
+        canvas = (-(-wide // _STEP) * _STEP, -(-high // _STEP) * _STEP)
+        if canvas != self.canvas:
+            for each in self.held:
+                each.release()
+            parts = [
+                self.context.renderbuffer(canvas, 4, samples=self.samples),
+                self.context.depth_renderbuffer(canvas, samples=self.samples),
+                self.context.renderbuffer(canvas, 4),
+            ]
+            self.many, self.one = self.context.framebuffer(parts[0], parts[1]), self.context.framebuffer(parts[2])
+            self.held, self.canvas = [self.many, self.one, *parts], canvas
+            self.program["size"].value = canvas
+        return canvas
 
     def __call__(
         self, points: np.ndarray, depth: np.ndarray, triangles: np.ndarray, colours: np.ndarray, size: tuple[int, int]
@@ -93,8 +109,9 @@ class Painter:
         """As ``raster.rasterise``; ``size`` must be the painter's."""
         if size != self.size:
             raise ValueError(f"size must be {self.size}, the painter's; got {size}. Make a painter for that size.")
-        low = np.clip(np.floor(points.min(axis=0)).astype(int) - 1, 0, size)
-        high = np.clip(np.ceil(points.max(axis=0)).astype(int) + 1, 0, size)
+        ends = np.array([(axis.min(), axis.max()) for axis in points.T]).T
+        low = np.clip(np.floor(ends[0]).astype(int) - 1, 0, size)
+        high = np.clip(np.ceil(ends[1]).astype(int) + 1, 0, size)
         if (high <= low).any():
             return None
         data = np.concatenate([points, depth[:, None], colours], axis=1, dtype=np.float32)
@@ -113,14 +130,16 @@ class Painter:
             self.triangles = triangles
         else:
             self.buffer.write(data.tobytes())
+        left, top, right, bottom = box
+        canvas = self._stretch(right - left, bottom - top)
         depth = data[:, 2]
+        self.program["corner"].value = (left, top)
         self.program["planes"].value = (0.98 * float(depth.min()), 1.02 * float(depth.max()))
         self.many.use()
         self.many.clear()
         self.array.render()
         self.context.copy_framebuffer(self.one, self.many)
-        left, top, right, bottom = box
-        view = (left, self.size[1] - bottom, right - left, bottom - top)
+        view = (0, canvas[1] - (bottom - top), right - left, bottom - top)
         return bytes(self.one.read(view, components=4, alignment=1))
 
 

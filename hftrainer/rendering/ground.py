@@ -70,35 +70,48 @@ class Ground:
         eye = camera.distance * back
         above = camera.target[0, 1] + eye[1]
         far = above / np.maximum(fall, 1e-6)
-        self.place = (eye + ray * far[..., None])[..., [0, 2]].astype(np.float32)  # (H, W, 2), from the target
-        away = np.linalg.norm(self.place, axis=-1)
+        place = (eye + ray * far[..., None])[..., [0, 2]]  # (H, W, 2), from the target
+        away = np.linalg.norm(place, axis=-1)
         fade = np.where(fall > 1e-6, np.clip(1.15 * (1 - away / reach_of(camera, scale)), 0, 1), 0)
         self.top = int(np.argmax(fade.max(axis=1) > 0)) if fade.any() else height
-        #: How much of the floor each pixel sees along x and along z, metres.
-        self.grain = np.stack(
-            [sum(np.abs(np.gradient(self.place[..., axis], axis=way)) for way in (0, 1)) for axis in (0, 1)], axis=-1
-        ).astype(np.float32)
-        self.fade = fade.astype(np.float32)
+        self.place = np.ascontiguousarray(np.moveaxis(place, -1, 0), np.float32)  # (2, H, W)
         self.thick = max(1.0, height / 460)  # pixels
-        self.lined = _whole(self._lined(0)) if camera.still else None
+        self.lines = [self._lines(axis, fade) for axis in (0, 1)]
+        self.whole = _whole(self.plain)
+        self.lined = self._lined(0) if camera.still else None
+
+    def _lines(self, axis: int, fade: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What is known of the lines across one axis: pixels that may show one, and of each of those where it is (in
+        cells of the grid), how many of it a cell has, how strong a line is there, and how far to the lines' colour."""
+        place = self.place[axis] / self.step
+        grain = sum(np.abs(np.gradient(place, axis=way)) for way in (0, 1))  # cells in a pixel
+        strong = np.clip(1.6 - 4 * grain, 0, 1) * fade
+        hits = np.flatnonzero(strong > 0.004)
+        known = (place.ravel()[hits], 1 / np.maximum(grain.ravel()[hits], 1e-9), strong.ravel()[hits])
+        return hits, *(each.astype(np.float32) for each in known)
 
     def _lined(self, frame: int) -> np.ndarray:
-        """``(H, W, 3)`` float32, 0 to 255."""
-        rows = slice(self.top, None)
-        line = np.zeros(self.fade[rows].shape, np.float32)
-        for axis, middle in ((0, self.camera.target[frame, 0]), (1, self.camera.target[frame, 2])):
-            at = self.place[rows, :, axis] / np.float32(self.step) + np.float32(middle / self.step)
-            grain = self.grain[rows, :, axis] / np.float32(self.step)
-            away = np.abs(at - np.round(at)) / grain
-            cover = np.clip(np.float32(0.5 + self.thick / 2) - away, 0, min(1.0, self.thick))
-            np.maximum(line, cover * np.clip(np.float32(1.6) - 4 * grain, 0, 1), out=line)
-        picture = self.plain.copy()
-        picture[rows] += (np.array(GRID, np.float32) - picture[rows]) * (line * self.fade[rows])[..., None]
+        """``(H, W, 3)`` uint8."""
+        line = np.zeros(self.plain.shape[:2], np.float32)
+        for (hits, at, fine, strong), middle in zip(self.lines, self.camera.target[frame, [0, 2]], strict=True):
+            away = at + np.float32(middle / self.step)
+            away -= np.rint(away)
+            np.abs(away, out=away)
+            near = np.flatnonzero(away * fine < np.float32(0.5 + self.thick / 2))
+            cover = np.float32(0.5 + self.thick / 2) - away[near] * fine[near]
+            cover = np.minimum(cover, np.float32(min(1.0, self.thick))) * strong[near]
+            near = hits[near]
+            flat = line.ravel()
+            flat[near] = np.maximum(flat[near], cover)
+        drawn = np.flatnonzero(line)
+        picture, plain = self.whole.copy(), self.plain.reshape(-1, 3)[drawn]
+        plain += (np.array(GRID, np.float32) - plain) * line.ravel()[drawn, None]
+        picture.reshape(-1, 3)[drawn] = _whole(plain)
         return picture
 
     def picture(self, frame: int) -> np.ndarray:
         """The empty stage: ``(H, W, 3)`` uint8, to be changed at will."""
-        return self.lined.copy() if self.lined is not None else _whole(self._lined(frame))
+        return self.lined.copy() if self.lined is not None else self._lined(frame)
 
     def darken(
         self, picture: np.ndarray, frame: int, mask: np.ndarray, corner: tuple[float, float], cell: float
@@ -121,9 +134,10 @@ class Ground:
         top = max(top, self.top)
         if right <= left or bottom <= top:
             return
-        place = self.place[top:bottom, left:right]
         middle = self.camera.target[frame, [0, 2]]
-        u, v = ((place[..., axis] + np.float32(middle[axis] - corner[axis])) / np.float32(cell) for axis in (0, 1))
+        window = (slice(top, bottom), slice(left, right))
+        u, v = ((self.place[axis][window] + np.float32(middle[axis] - corner[axis])) / np.float32(cell)
+                for axis in (0, 1))  # fmt: skip
         inside = (u >= 0) & (v >= 0) & (u < mask.shape[0] - 1) & (v < mask.shape[1] - 1)
         hits = np.flatnonzero(inside)
         u, v = u.ravel().take(hits), v.ravel().take(hits)
@@ -132,11 +146,15 @@ class Ground:
         cells, flat, wide = i * mask.shape[1] + j, mask.ravel(), mask.shape[1]
         low = flat.take(cells) * (1 - v) + flat.take(cells + 1) * v
         high = flat.take(cells + wide) * (1 - v) + flat.take(cells + wide + 1) * v
-        dark = np.zeros(inside.shape, np.float32)
-        dark.ravel()[hits] = low * (1 - u) + high * u
-        part = picture[top:bottom, left:right].astype(np.float32)
-        part += (np.array(SHADOW, np.float32) - part) * dark[..., None]
-        picture[top:bottom, left:right] = _whole(part)
+        dark = low * (1 - u) + high * u
+        seen_dark = np.flatnonzero(dark > 0.002)
+        hits, dark = hits.take(seen_dark), dark.take(seen_dark)
+        rows, columns = np.divmod(hits, right - left)
+        pixels = (rows + top) * width + columns + left
+        flat_picture = picture.reshape(-1, 3)
+        part = flat_picture.take(pixels, axis=0).astype(np.float32)
+        part += (np.array(SHADOW, np.float32) - part) * dark[:, None]
+        flat_picture[pixels] = _whole(part)
 
 
 def _whole(picture: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ class Surface:
             i, j = (k + 1) % 3, (k + 2) % 3
             faces[:, k] = one[:, i] * two[:, j] - one[:, j] * two[:, i]
         total = self._around @ faces
-        length = np.sqrt((total**2).sum(axis=1))
+        length = np.sqrt(np.einsum("vk,vk->v", total, total))
         return total / np.maximum(length, 1e-12)[:, None], length / 6
 
     def still(self, frame: int, move: np.ndarray, colours: np.ndarray) -> Surface:
