@@ -1,9 +1,9 @@
 """What a model, a dataset folder or a motion file is; without a name, which models are built in.
 
-Of a model (folder, built-in name or hub repository): its hash, how many numbers its networks have, which statistics it
-has, the terms it stands under from its data to its text tower, its files with sizes and SHA-256 and whether they are as
-its manifest says, its configuration and its card. Of a dataset: its dataset.json and its terms. Of a motion file:
-representation, frames, frame rate, the road it came by, and what it was made from.
+Of a model or an evaluator (folder, built-in name, hub repository): its hash, how many numbers its networks have, which
+statistics it has, the terms it stands under from its data to its text tower, its files with sizes and SHA-256 and
+whether they are as its manifest says, its configuration and its card. Of a dataset: its dataset.json and its terms. Of
+a motion file: representation, frames, frame rate, the road it came by, and what it was made from.
 
 --commercial-ok keeps, of the built-in models, those whose whole chain of terms is known to allow commercial use; with a
 name, the exit status is 1 where it is not.
@@ -101,13 +101,27 @@ def describe_masked(folder: Path, name: str) -> dict[str, Any]:
     }
 
 
+def describe_evaluator(folder: Path) -> dict[str, Any]:
+    """What an evaluator is: its hash, how many numbers it has, what it reads, whether it keeps a real row."""
+    from hftrainer.models.evaluator import load_evaluator
+
+    evaluator = load_evaluator(folder)
+    return {
+        "hash": evaluator.hash,
+        "parameters": {"networks": sum(p.numel() for p in evaluator.network.parameters())},
+        "statistics": evaluator.representation,
+        "reads": f"{evaluator.representation} and {evaluator.reads}",
+        "calibrated": (folder / "calibration.json").is_file(),
+    }
+
+
 def folder_lines(report: dict[str, Any]) -> list[str]:
     """The description of a folder, for people."""
     lines = [report["folder"], ""]
     if "hash" in report:
         numbers = (f"{name.replace('_', ' ')} {count:,} numbers" for name, count in report["parameters"].items())
         lines += [f"hash: {report['hash']}", *numbers, f"statistics: {report['statistics']}"]
-        more = ("frame_range", "evaluation_frames", "guidance", "steps")
+        more = ("frame_range", "evaluation_frames", "guidance", "steps", "reads", "calibrated")
         lines += [*(f"{name.replace('_', ' ')}: {report[name]}" for name in more if name in report), ""]
     for name, values in report["settings"].items():
         lines += [
@@ -143,6 +157,11 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
              "commercial": licences.verdict(licences.chain(BUILT_IN / name))}
             for name, kind in built_in().items()
         ]  # fmt: skip
+        models += [
+            {"name": folder.name, "kind": "evaluator", "verbs": ["evaluate", "search"],
+             "commercial": licences.verdict(licences.chain(folder))}
+            for folder in sorted(BUILT_IN.glob("*")) if (folder / "evaluator.json").is_file()
+        ]  # fmt: skip
         if args.commercial_ok:
             models = [model for model in models if model["commercial"]]
         lines = [f"{model['name']}: {', '.join(model['verbs'])}" for model in models]
@@ -170,6 +189,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
             report |= describe(thing)
         elif any((thing / mark).is_file() for mark in KINDS["mdm"].marks):
             report |= describe_mdm(thing)
+        elif (thing / "evaluator.json").is_file():
+            report |= describe_evaluator(thing)
         for name in ("mogents", "momask"):
             if any((thing / mark).is_file() for mark in KINDS[name].marks):
                 report |= describe_masked(thing, name)

@@ -27,7 +27,7 @@ class ModelZooCard:
         slug: the model's short name.
         doc_path: the page, from the root of the checkout.
         local_dirs: artifact folders, from the root of the checkout, that have the card as README.md.
-        hub_repos: repositories that do.
+        hub_repos: repositories that do; none where the artifact comes with the package alone.
         tags, license, pipeline_tag: front matter.
     """
 
@@ -56,6 +56,10 @@ CARDS = (
     ModelZooCard(
         "motiongpt", "docs/model_zoo/motiongpt.md", ("checkpoints/baselines/motiongpt",),
         ("ZeyuLing/hftrainer-motiongpt-humanml3d",), (*_TAGS, "motiongpt", "motion-language"),
+    ),
+    ModelZooCard(
+        "evaluator", "docs/model_zoo/evaluator.md", ("hftrainer/artifacts/evaluator-mini",), (),
+        ("motion-generation", "text-to-motion", "text-motion-retrieval", "evaluation"), "mit",
     ),
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ from hftrainer.evaluation.protocols import Protocol
 from hftrainer.evaluation.replications import Tally
 from hftrainer.evaluation.report import FORMAT, calibrate, statistics_hash, versions
 from hftrainer.evaluation.setting import Setting, add_retrieval, report
+from hftrainer.models.evaluator import AnyEvaluator
 from hftrainer.models.sums import write_sums
 from hftrainer.motion.files.atomic import written_whole
 
@@ -134,7 +135,6 @@ def as_report(
     evaluator = setting.evaluator
     if evaluator is None:
         raise ValueError("a report that tests itself must have an evaluator; got none.")
-    told = json.dumps([(sample.id, [caption.text for caption in sample.captions]) for sample in samples])
     used = len(samples) // GROUP * GROUP
     rows = {"real": _row(task, "true ", len(samples), used)}
     lost = max(task["failed"], default=0)
@@ -147,19 +147,33 @@ def as_report(
         "route": {"predictions": [samples[0].motion.representation.name], "reference": "raw"},
         "counts": {"samples": len(samples), "used": used, "missing": 0, "failed": lost, "rejected": {}},
         "rows": rows,
-        "hashes": {
-            "split": hashlib.sha256((dataset.folder / f"{split}.txt").read_bytes()).hexdigest(),
-            "captions": hashlib.sha256(told.encode()).hexdigest(),
-            "data": dataset.hash,
-            "statistics": statistics_hash(evaluator),
-            "evaluator": evaluator.hash,
-            "weights": weights,
-        },
+        "hashes": hashes_of(samples, dataset, split, evaluator, weights),
         "versions": versions(),
         "command": command,
     }
     made["calibration"] = against_kept(made, kept, limit)
     return made
+
+
+def hashes_of(
+    samples: Sequence[Sample], dataset: HumanML3D, split: str, evaluator: AnyEvaluator | None, weights: str | None
+) -> dict[str, str | None]:
+    """SHA-256 of the split's list, of all captions, of the data's and the evaluator's statistics; evaluator, weights.
+
+    Args:
+        samples, dataset, split: what is measured on.
+        evaluator: ``None`` where there is none, which leaves its two hashes ``None``.
+        weights: hash of the model.
+    """
+    told = json.dumps([(sample.id, [caption.text for caption in sample.captions]) for sample in samples])
+    return {
+        "split": hashlib.sha256((dataset.folder / f"{split}.txt").read_bytes()).hexdigest(),
+        "captions": hashlib.sha256(told.encode()).hexdigest(),
+        "data": dataset.hash,
+        "statistics": None if evaluator is None else statistics_hash(evaluator),
+        "evaluator": None if evaluator is None else evaluator.hash,
+        "weights": weights,
+    }
 
 
 def _row(task: Mapping[str, Any], prefix: str, samples: int, used: int) -> dict[str, Any]:

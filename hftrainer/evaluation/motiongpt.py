@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hftrainer.evaluation import reconstruction
+from hftrainer.evaluation.bodies import FPS, bodies
 from hftrainer.evaluation.metrics import multimodality, multimodality_pairs
 from hftrainer.evaluation.population import Sample
 from hftrainer.evaluation.replications import Tally
@@ -42,7 +43,7 @@ def joints_of(motion: Motion) -> np.ndarray:
 def text_to_motion(
     samples: Sequence[Sample], generate: Generate, setting: Setting, multimodality_prompts: int = 0
 ) -> dict[str, Any]:
-    """Motions of captions: retrieval, matching, FID and diversity, and those of the true motions (``true …``).
+    """Motions of captions: retrieval, matching, FID, diversity and bodies, and those of the true motions (``true …``).
 
     One caption of each sample is drawn in each replication; the motion is asked to be as long as the true one.
 
@@ -58,12 +59,15 @@ def text_to_motion(
     tally, failed = Tally(), []
     lengths = [len(sample.motion) for sample in samples]
     true = setting.points([sample.motion for sample in samples])
+    true_bodies = bodies([sample.motion for sample in samples], "true ")
     for replication in range(setting.replications):
         rng = setting.begin(replication)
         chosen = [sample.captions[int(rng.integers(len(sample.captions)))] for sample in samples]
         motions = generate([caption.text for caption in chosen], lengths, setting.seed + replication)
         kept = [(i, motion) for i, motion in enumerate(motions) if motion is not None and len(motion) >= _LEAST]
         failed.append(len(samples) - len(kept))
+        tally.add(*true_bodies)
+        tally.add(*bodies([motion for _, motion in kept]))
         if setting.evaluator is None or true is None:
             tally.add({}, lacking([*RETRIEVAL, *(f"true {name}" for name in RETRIEVAL), *SETS]))
             continue
@@ -82,7 +86,7 @@ def text_to_motion(
         why = f"it needs {REPEATS} motions of each of some sentences, and none were asked for; see --multimodality."
         tally.add({}, {"multimodality": why})
     about = {"prompts": multimodality_prompts, "motions": REPEATS}
-    return report("t2m", len(samples), setting, failed, tally, multimodality=about)
+    return report("t2m", len(samples), setting, failed, tally, multimodality=about, bodies_fps=FPS)
 
 
 def _add_multimodality(

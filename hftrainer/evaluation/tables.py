@@ -155,6 +155,18 @@ def captions(*reports: Mapping[str, Any]) -> str:
     return markdown(["model and references", *_CAPTIONS, "clips"], rows)
 
 
+def physical(*those: Mapping[str, Any]) -> str:
+    """Bodies of made motions beside those of real ones, as ``hftrainer evaluate --task t2m`` measured them."""
+    names, rows = ("slide", "float", "jitter", "dynamic"), list[list[object]]()
+    for at, one in enumerate(those):
+        metrics, n = one["metrics"], f"{one['samples']} × {one['replications']}"
+        if at == 0:
+            rows.append(["real motion", *(_mean(metrics.get(f"true {name}")) for name in names), one["samples"]])
+        model = f"{one['model']['name']}, weights {one['model']['hash']}"
+        rows.append([model, *(_mean(metrics.get(name)) for name in names), n])
+    return markdown(["motions", "slide, mm", "float, %", "jitter, mm", "dynamic, mm", "clips × times"], rows)
+
+
 def recall(report: Mapping[str, Any]) -> str:
     """What ``hftrainer evaluate real`` measured: recall both ways."""
     ranks, rows = (1, 2, 3, 5, 10), list[list[object]]()
@@ -239,7 +251,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "flat-cost": _scaled(flat_cost), "pack-reading": _scaled(pack_reading), "large-jobs": _scaled(large_jobs),
     "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "kernels": kernels,
     "memory": memory, "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
-    "published": published, "recall": recall, "calibration": calibration,
+    "published": published, "recall": recall, "calibration": calibration, "physical": physical,
 }  # fmt: skip
 
 

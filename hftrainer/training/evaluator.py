@@ -39,6 +39,7 @@ from hftrainer.models.evaluator import (
 from hftrainer.models.evaluator.contrast import token_rows
 from hftrainer.models.evaluator.network import FRAMES_PER_MOVEMENT
 from hftrainer.models.evaluator.words import END, START, UNKNOWN
+from hftrainer.models.licences import chain
 from hftrainer.models.motion.motiongpt.bundle import Statistics
 from hftrainer.models.text import Words
 from hftrainer.training.diffusion import Averaged, Described, described
@@ -341,14 +342,18 @@ def train_evaluator(run: Run) -> None:
     if run.first:
         network.load_state_dict(task.network.averaged())
         evaluator = keep(network.to("cpu").half().float(), dataset.mean, dataset.std)
-        evaluator.about = {"stages": [*stages, run.stage()], "licences": _licences(run)}
+        evaluator.about = {"stages": [*stages, run.stage()], "licences": _licences(run, named)}
         evaluator.save_pretrained(run.out / "artifact")
     run.group.wait()
 
 
-def _licences(run: Run) -> dict[str, Any]:
-    """Source -> terms of the dataset, as it says them itself."""
-    return {"data": {name: value.get("terms", []) for name, value in run.dataset.about.get("licences", {}).items()}}
+def _licences(run: Run, words: str) -> dict[str, Any]:
+    """Source -> terms: of the dataset, as it says them itself; of the words, as the model that they are taken from."""
+    found = {"data": {name: value.get("terms", []) for name, value in run.dataset.about.get("licences", {}).items()}}
+    words_of = [link for link in chain(resolve(words, "motiongpt-mini")) if link.part == "text_tower"]
+    if all(link.commercial is not None for link in words_of):
+        found["text_tower"] = {link.what: [link.terms] for link in words_of}
+    return found
 
 
 def _contrast(named: str, values: Mapping[str, Any], clips: Sequence[Clip]) -> tuple[Network, Read, Callable[..., Any]]:
