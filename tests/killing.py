@@ -33,29 +33,38 @@ class Work:
         out: folder or file that it makes.
         again: words of the command that goes on, where they differ once ``begun`` is there.
         begun: below ``out``.
-        same: which of the files in ``out`` are the same to the byte in every run.
+        told: what of a file in ``out`` is the same in every run, or nothing.
     """
 
     words: tuple[str, ...]
     out: Path
     again: tuple[str, ...] = ()
     begun: str = ""
-    same: Callable[[Path], bool] = lambda file: True
+    told: Callable[[Path], bytes | None] = Path.read_bytes
 
     def files(self) -> dict[str, bytes]:
-        """Every file that stands under its own name; hidden ones are leftovers, which nobody reads."""
+        """What every run has in each file under its own name; hidden ones are leftovers, which nobody reads."""
         root = self.out.parent if self.out.suffix else self.out
         found = [file for file in sorted(root.rglob("*")) if file.is_file()] if root.is_dir() else []
         seen = [file for file in found if not any(part.startswith(".") for part in file.relative_to(root).parts)]
-        return {
-            str(file.relative_to(root)): file.read_bytes()
-            for file in seen
-            if self.same(file) and file.suffix != ".part"
-        }
+        told = {str(file.relative_to(root)): self.told(file) for file in seen if file.suffix != ".part"}
+        return {name: data for name, data in told.items() if data is not None}
 
     def next(self) -> list[str]:
         """The command to run now."""
         return list(self.again if self.again and (self.out / self.begun).exists() else self.words)
+
+
+def numbers(file: Path) -> bytes:
+    """A report without how long it took."""
+    report = json.loads(file.read_bytes())
+    assert report.pop("seconds") >= 0 and report["metrics"]
+    return json.dumps(report).encode()
+
+
+def weights(file: Path) -> bytes | None:
+    """Weights and statistics; logs and cards say how long it took."""
+    return file.read_bytes() if file.suffix in (".safetensors", ".npy") else None
 
 
 def child(words: list[str], touch: int = 0, room: int = 0, count: Path | None = None) -> int:
@@ -181,7 +190,7 @@ def works(folder: Path) -> dict[str, Work]:
                 "--quiet",
             ),
             out / "evaluate/report.json",
-            same=lambda file: False,
+            told=numbers,
         ),
         "build": Work(
             (
@@ -201,7 +210,7 @@ def works(folder: Path) -> dict[str, Work]:
             out / "build",
         ),
         "train": Work(
-            train, out / "train", (*train, "--resume"), "last.pt", lambda file: file.suffix in (".safetensors", ".npy")
+            train, out / "train", (*train, "--resume"), "last.pt", weights
         ),
     }
 

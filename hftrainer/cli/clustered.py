@@ -66,6 +66,11 @@ def means_of(args: argparse.Namespace) -> jobs.Means:
     return RayData(args.cluster, args.cluster_workers, gpus)
 
 
+def everywhere(model: str) -> str:
+    """A model's name or repository as it is; its folder with the whole path, because a worker starts elsewhere."""
+    return str(Path(model).absolute()) if Path(model).is_dir() else model
+
+
 def outcome(report: dict[str, Any], where: str) -> Done:
     """What a job has to say when it is through."""
     wrong = report["problems"]
@@ -150,7 +155,7 @@ def generate(
         for prompt in prompts
         for sample in range(args.samples)
     )
-    work = Generating(args.model, args.device, settings)
+    work = Generating(args.model and everywhere(args.model), args.device, settings)
     return outcome(execute(args, Path(args.output[0]), request, items, work, progress), args.output[0])
 
 
