@@ -98,7 +98,8 @@ def test_remote_cards(root):
 
 def test_wrong_requests(root, tmp_path, capsys):
     assert main(["cards", "--root", str(root), "--only", "mgd", "--quiet"]) == 2
-    assert "by its slug (mdm, mogents, momask, motiongpt) or its repository; got mgd" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "by its slug (mdm, mogents, momask, motiongpt, evaluator) or its repository; got mgd" in said
     assert main(["cards", "--root", str(tmp_path / "none"), "--quiet"]) == 2
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "sync_model_zoo_cards.py", "--only", "mgd"], capture_output=True, text=True
@@ -135,4 +136,13 @@ def test_the_verb_speaks_with_a_hub(root, tmp_path):
 def test_every_card_of_the_project_has_its_page():
     """A page that is there renders; the ones of this checkout that are absent are told by the verb."""
     pages = [page for card in cards.CARDS if (page := cards.read_page(card, ROOT))]
-    assert pages and all(page.count("synchronized from docs/model_zoo/") == 1 for page in pages)
+    assert len(pages) == len(cards.CARDS)
+    assert all(page.count("synchronized from docs/model_zoo/") == 1 for page in pages)
+
+
+def test_the_built_in_evaluator_has_its_page_as_its_card():
+    chosen = cards.choose(["evaluator"])
+    assert cards.check(chosen, ROOT) == [], "run: hftrainer cards --only evaluator --write-local"
+    text = (ROOT / chosen[0].local_dirs[0] / "README.md").read_text()
+    assert "license: mit" in text and "| text to motion, of 32 | 0." in text
+    assert "| distance of right pairs | 0." in text

@@ -9,6 +9,7 @@ import torch
 from hftrainer.cli import main
 from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.evaluation import captioning, motiongpt
+from hftrainer.evaluation.bodies import BODIES
 from hftrainer.evaluation.population import population
 from hftrainer.evaluation.setting import Setting
 from hftrainer.models.evaluator import Evaluator, EvaluatorConfig, TextMotionEvaluator, WordVectors
@@ -133,7 +134,12 @@ def test_failed_motions_are_counted_and_left_out(samples, evaluator):
 
 def test_without_an_evaluator_the_report_says_why(samples):
     report = motiongpt.text_to_motion(samples, true_motions(samples), Setting(None, 2))
-    assert report["metrics"] == {} and report["protocol"]["evaluator"] is None
+    assert report["protocol"]["evaluator"] is None
+    measured = report["metrics"]
+    assert set(measured) == {*BODIES, *(f"true {name}" for name in BODIES)}, "bodies need no evaluator"
+    for name in BODIES:
+        assert measured[name]["mean"] == pytest.approx(measured[f"true {name}"]["mean"])
+    assert measured["jitter"]["mean"] > 0 and report["protocol"]["bodies_fps"] == 30
     assert {"R@1", "true R@3", "matching", "FID", "diversity", "multimodality"} <= set(report["undefined"])
     assert all("needs an evaluator" in reason for reason in report["undefined"].values())
 

@@ -7,7 +7,12 @@ come from an evaluator's networks, the built-in ones or those of --evaluator. A 
 where real motions do not score as the evaluator remembers, the exit status is 1 and the report says why.
 
 FAMILY real is no model: the real motions themselves, how sentences find them and they their sentences
-(--task recall). With --calibrate the evaluator's folder keeps their row, for later reports to be tested against.
+(--task recall). With --calibrate the evaluator's folder keeps their row, for later reports to be tested against, and
+gets a card.
+
+FAMILY all makes the reports of every built-in model, every task and the real motions, into the folder that -o names;
+with --task only of that one. --workers does several at once. With --skip-existing a report stays that is there already
+and is of the same weights, data, evaluator and flags, so a long job may be stopped and begun again.
 """
 
 from __future__ import annotations
@@ -15,23 +20,23 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hftrainer.cli import clustered_evaluate
+from hftrainer.cli.answers import completer, describer, generator
+from hftrainer.cli.clustered import add_cluster_flags
 from hftrainer.cli.outputs import check_folder
 from hftrainer.cli.parser import Done, Parser, RequestError, near, whole
 from hftrainer.cli.progress import Progress
 from hftrainer.pipelines.table import BUILT_IN, KINDS, built_in
 
 if TYPE_CHECKING:
-    from hftrainer.evaluation.captioning import Describe
-    from hftrainer.evaluation.motiongpt import Complete, Generate
     from hftrainer.evaluation.population import Sample
     from hftrainer.evaluation.setting import Setting
-    from hftrainer.motion import Motion
 
-FAMILIES = (*KINDS, "real")
+FAMILIES = (*KINDS, "real", "all")
 TASKS = ("t2m", "m2t", "pred", "inbetween", "reconstruction", "recall")
 #: What a model must be able to do for a task.
 VERBS = {"t2m": "generate", "m2t": "caption", "pred": "predict", "inbetween": "inbetween"}
@@ -40,10 +45,6 @@ TOKENS = ("motiongpt",)
 PADDINGS = ("alone", "packed", "consumed")
 #: Shares kept at both ends where none are asked for: those of the published protocol.
 KEPT = {"pred": (0.2, 0.0), "inbetween": (0.25, 0.25)}
-#: Requests decoded at once.
-CHUNK = 32
-#: Seeds of one replication: every sample has its own, so that no two motions begin with the same noise.
-SEEDS = 1_000_000
 
 
 def _share(text: str) -> float:
@@ -75,7 +76,10 @@ def arguments(parser: Parser) -> None:
     parser.flag("--keep", type=_share, nargs="+", metavar="SHARE",
                 help="pred: share of the start (default 0.2); inbetween: of both ends (default 0.25 0.25)")  # fmt: skip
     parser.flag("--seed", type=whole(0), default=0, help="of the first replication (default 0)")
+    parser.flag("--workers", type=whole(1), default=1, metavar="N", help="all: so many reports at once (default 1)")
+    parser.flag("--skip-existing", action="store_true", help="leave a report that is there and would be the same")
     parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
+    add_cluster_flags(parser)
     parser.flag("-o", "--output", metavar="FILE.json", help="where the report goes")
 
 
@@ -85,6 +89,8 @@ def check(args: argparse.Namespace) -> tuple[float, float]:
     Raises:
         RequestError: an unknown word, a missing flag, or one that the task does not take.
     """
+    if args.family != "all" and args.workers > 1:
+        raise RequestError(f"--workers must come with all; got {args.family}. Leave it out.")
     for what, value, known in (
         ("family", args.family, FAMILIES), ("task", args.task, TASKS), ("padding", args.padding, PADDINGS),
     ):  # fmt: skip
@@ -94,6 +100,7 @@ def check(args: argparse.Namespace) -> tuple[float, float]:
             raise RequestError(f"there is no {what} {value!r}. {near(value, known)}")
     if args.task not in (tasks := tasks_of(args.family)):
         raise RequestError(f"--task of {args.family} must be one of {', '.join(tasks)}; got {args.task}.")
+    clustered_evaluate.check(args)
     if args.family == "real" and args.model is not None:
         raise RequestError(f"--model must be left out with real, which is no model; got {args.model}.")
     if args.model is None and args.family != "real" and args.family not in BUILT_IN.values():
@@ -143,96 +150,6 @@ def tasks_of(family: str) -> tuple[str, ...]:
     verbs = KINDS[family].verbs
     tokens = ("reconstruction",) if family in TOKENS else ()
     return (*(task for task, verb in VERBS.items() if verb in verbs), *tokens)
-
-
-def chunks(count: int) -> Iterator[slice]:
-    """Slices of ``CHUNK`` that cover ``count`` items."""
-    return (slice(at, at + CHUNK) for at in range(0, count, CHUNK))
-
-
-def each_alone(work: Callable[[Sequence[Any]], Sequence[Any]], items: Sequence[Any]) -> list[Any]:
-    """All answers at once, or, where one of them fails, one after the other with ``None`` for those that do."""
-    from hftrainer.errors import GenerationError
-
-    def alone(item: Any) -> Any:
-        try:
-            return work([item])[0]
-        except GenerationError:
-            return None
-
-    try:
-        return list(work(items))
-    except GenerationError:
-        return [alone(item) for item in items]
-
-
-def generator(pipe: Any, progress: Progress) -> Generate:
-    """Sentences to motions; a sentence that the model cannot read fails too.
-
-    The first that is drawn is taken: motions that an evaluator chose must not be scored by it.
-    """
-    from hftrainer.errors import GenerationError
-
-    def readable(prompt: str) -> bool:
-        try:
-            pipe.check([prompt])
-        except ValueError:
-            return False
-        return True
-
-    def generate(prompts: Sequence[str], frames: Sequence[int], seed: int) -> list[Motion | None]:
-        least, most = pipe.frame_range
-        motions: list[Motion | None] = [None] * len(prompts)
-        good = [i for i, prompt in enumerate(prompts) if readable(prompt)]
-        for part in chunks(len(good)):
-            rows = good[part]
-            progress(f"generating {part.start + 1} of {len(good)} with seed {seed}")
-            lengths = [min(max(frames[i], least), most) for i in rows]
-            seeds = [seed * SEEDS + i for i in rows]
-            made = pipe.attempts([prompts[i] for i in rows], lengths, seed=seeds, candidates=1)
-            for i, motion in zip(rows, made, strict=True):
-                motions[i] = None if isinstance(motion, GenerationError) else motion
-        return motions
-
-    return generate
-
-
-def describer(pipe: Any, progress: Progress, best_of: int = 1) -> Describe:
-    """Motions to sentences: the likeliest, made once for all seeds since nothing is drawn, or the best of several."""
-    told: list[str | None] = []
-
-    def describe(motions: Sequence[Motion], seed: int) -> list[str | None]:
-        if best_of > 1:
-            told.clear()
-        if not told:
-            for part in chunks(len(motions)):
-                progress(f"captioning {part.start + 1} of {len(motions)} with seed {seed}")
-                told.extend(each_alone(
-                    lambda some: pipe.infer_m2t(some, seed=seed * SEEDS, best_of=best_of), motions[part]
-                ))  # fmt: skip
-        return list(told)
-
-    return describe
-
-
-def completer(pipe: Any, task: str, keep: tuple[float, float], progress: Progress) -> Complete:
-    """Motions to what the model makes of their kept parts."""
-
-    def complete(motions: Sequence[Motion], seed: int) -> list[Motion | None]:
-        def some(part: Sequence[Motion]) -> list[Motion]:
-            if task == "pred":
-                arrays = pipe.infer_prediction(part, keep=keep[0], seed=seed)
-            else:
-                arrays = pipe.infer_inbetween(part, keep=keep, seed=seed)
-            return [motion.replace(data=array) for motion, array in zip(part, arrays, strict=True)]
-
-        made: list[Motion | None] = []
-        for part in chunks(len(motions)):
-            progress(f"{task} {part.start + 1} of {len(motions)} with seed {seed}")
-            made += each_alone(some, motions[part])
-        return made
-
-    return complete
 
 
 def measure(
@@ -307,6 +224,11 @@ def choose_evaluator(args: argparse.Namespace, representation: str) -> tuple[Any
     return evaluator, folder
 
 
+def model_name(args: argparse.Namespace) -> str:
+    """Name, folder or repository of the model that is measured."""
+    return args.model or next(name for name, kind in built_in().items() if kind.name == args.family)
+
+
 def open_model(args: argparse.Namespace, representation: str) -> Any:
     """The model's pipeline.
 
@@ -317,7 +239,7 @@ def open_model(args: argparse.Namespace, representation: str) -> Any:
     from hftrainer.pipelines.table import kind_named, open_pipeline
 
     check_device(args.device)
-    name = args.model or next(name for name, kind in built_in().items() if kind.name == args.family)
+    name = model_name(args)
     kind = kind_named(name)
     if kind.name != args.family:
         raise RequestError(f"--model must be of the kind {args.family}; {name} is {kind.name}. Ask for that one.")
@@ -332,12 +254,17 @@ def open_model(args: argparse.Namespace, representation: str) -> Any:
 
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Measure one task and write the report."""
+    if args.family == "all":
+        from hftrainer.cli.scoring import run_all
+
+        return run_all(args, progress)
     started = time.monotonic()
     keep = check(args)
     from hftrainer.data.humanml3d import HumanML3D
     from hftrainer.evaluation import drawn
+    from hftrainer.evaluation.evaluator_card import write_card
     from hftrainer.evaluation.population import population
-    from hftrainer.evaluation.report import failure
+    from hftrainer.evaluation.report import versions
     from hftrainer.evaluation.setting import Setting
     from hftrainer.motion.files.atomic import written_whole
 
@@ -352,25 +279,63 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     if pipe is not None:
         about = {"name": pipe.bundle.about.get("name", args.family), "hash": pipe.bundle.hash}
     setting = Setting(evaluator, args.replications, args.seed, args.padding, progress)
-    task = measure(args, keep, samples, setting, pipe, progress)
-    report = {
+    which = {
         "family": args.family,
         "model": about,
         "dataset": {"name": dataset.name, "statistics": dataset.hash, "split": args.split, "limit": args.limit},
-        **task,
+        "hashes": drawn.hashes_of(samples, dataset, args.split, evaluator, about["hash"]),
+        "versions": versions(),
+        "command": command_of(args),
     }
+    if args.skip_existing and not args.calibrate and (known := made_before(Path(args.output), which)):
+        return finished(known, args.output, ["it was there already"])
+    if args.cluster is not None:
+        pipe = clustered_evaluate.answered(
+            args, model_name(args), keep, samples, which["hashes"], setting, pipe, progress
+        )
+    task = measure(args, keep, samples, setting, pipe, progress)
+    report = {**which, **task}
     if folder is not None and args.task in ("t2m", "recall"):
         whole = drawn.as_report(
             task, str(about["name"]), samples, setting, dataset, args.split, weights=about["hash"], limit=args.limit,
             kept=None if args.calibrate else drawn.kept_row(folder),
-            command=f"hftrainer evaluate {args.family} --task {args.task} --replications {args.replications}",
+            command=which["command"],
         )  # fmt: skip
         report |= {**whole, "protocol": {**task["protocol"], **whole["protocol"]}}
         if args.calibrate:
             drawn.keep_row(report, dataset.name, folder)
+            write_card(folder, evaluator.about, report)
     report["seconds"] = round(time.monotonic() - started, 1)
     with written_whole(args.output) as file:
         file.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    clustered_evaluate.forget(args)
+    return finished(report, args.output)
+
+
+def finished(report: dict[str, Any], output: str, notes: Sequence[str] = ()) -> Done:
+    """What is said of a report; the exit status is 1 where it does not hold."""
+    from hftrainer.evaluation.report import failure
+
     drifted = failure(report) if "calibration" in report else None
     more = [f"the report does not hold: {drifted}"] if drifted else []
-    return Done(report, [*lines(report), *more, args.output], 1 if drifted else 0)
+    return Done(report, [*lines(report), *more, *notes, output], 1 if drifted else 0)
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """The command of a report, without the paths of a machine: what decides its numbers beside weights and data."""
+    words = ["hftrainer evaluate", args.family, "--task", args.task, "--replications", str(args.replications)]
+    usual = {"--seed": (args.seed, 0), "--padding": (args.padding, "alone"), "--best-of": (args.best_of or 1, 1),
+             "--multimodality": (args.multimodality, None), "--limit": (args.limit, None)}  # fmt: skip
+    for flag, (value, default) in usual.items():
+        words += [] if value == default else [flag, str(value)]
+    words += ["--keep", *(f"{share:g}" for share in args.keep)] if args.keep else []
+    return " ".join(words)
+
+
+def made_before(file: Path, which: dict[str, Any]) -> dict[str, Any] | None:
+    """The report that is there, where ``which`` weights, data, evaluator, flags and versions it is of are the same."""
+    try:
+        known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return None
+    return known if isinstance(known, dict) and all(known.get(name) == value for name, value in which.items()) else None
