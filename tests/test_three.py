@@ -21,6 +21,8 @@ from tests.conftest import ROOT
 from tests.moving import MM, lively, loosened
 from tests.test_formats import bodies
 
+#: From where pictures are taken: width and height, the camera, where it looks, and its upright angle in degrees.
+VIEW = {"size": 480, "eye": [1.7, 1.7, 3.7], "middle": [0.0, 0.9, 0.0], "angle": 32}
 SCRIPT = Path(__file__).with_name("three.mjs")
 
 
@@ -46,11 +48,12 @@ def three(tmp_path_factory):
     one.close()
 
 
-def opened(three, path: Path, fps: float) -> tuple[list[str], np.ndarray, float]:
-    """Names of the bones, where they are ``(T, 22, 3)``, and seconds, as three.js has them."""
+def opened(three, path: Path, fps: float) -> tuple[np.ndarray, float]:
+    """Where three.js has the joints of a file ``(T, 22, 3)``, and seconds."""
     text = base64.b64encode(path.read_bytes()).decode()
-    seen = three.ask(f"look({json.dumps(text)}, {fps})")
-    return seen["names"], np.array(seen["frames"]), seen["duration"]
+    seen = three.ask(f"look({json.dumps(text)}, {fps}, {json.dumps(path.suffix[1:])})")
+    order = [seen["names"].index(name) for name in SMPL22.joints]
+    return np.array(seen["frames"])[:, order], seen["duration"]
 
 
 @pytest.mark.parametrize("name", ["joints that stretch", "rotations", "features", "one that turns round"])
@@ -61,8 +64,8 @@ def test_three_js_sees_our_joints_in_every_frame(three, tmp_path, name):
         "one that turns round": Motion(marching(30, heading=3.0), "joints", 30),
     }[name]  # fmt: skip
     save(motion, tmp_path / "a.glb")
-    names, joints, seconds = opened(three, tmp_path / "a.glb", motion.fps)
-    assert names == list(SMPL22.joints) and len(joints) == len(motion)
+    joints, seconds = opened(three, tmp_path / "a.glb", motion.fps)
+    assert len(joints) == len(motion)
     assert seconds == pytest.approx((len(motion) - 1) / motion.fps, abs=1e-5)
     assert np.abs(joints - positions(motion)).max() < MM
     rig, some = rigged(motion), [0, 700, 1500, 2600, 3900, 5000]
@@ -74,7 +77,7 @@ def test_three_js_sees_our_joints_in_every_frame(three, tmp_path, name):
 def test_it_would_have_said_so(three, tmp_path):
     motion = Motion(marching(12), "joints", 20)
     save(motion, tmp_path / "a.glb")
-    moved = opened(three, tmp_path / "a.glb", 20)[1] - positions(motion.replace(data=motion.data + np.float32(0.002)))
+    moved = opened(three, tmp_path / "a.glb", 20)[0] - positions(motion.replace(data=motion.data + np.float32(0.002)))
     assert np.abs(moved).max() > MM
 
 
@@ -83,7 +86,7 @@ def test_it_is_drawn(three, tmp_path):
     opened(three, tmp_path / "a.glb", 20)
     pictures = []
     for frame in (0, 6):
-        three.ask(f"draw({frame}, 480, 480)")
+        three.ask(f"draw({frame}, {json.dumps(VIEW)})")
         pictures.append(three.picture(tmp_path / f"{frame}.png", "canvas"))
     assert all((picture.sum(axis=-1) < 450).mean() > 0.02 for picture in pictures)  # a body, not the empty room
     assert (np.abs(pictures[0] - pictures[1]).max(axis=-1) > 40).mean() > 0.005
