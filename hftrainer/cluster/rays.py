@@ -82,6 +82,7 @@ class RayData:
             context.enable_progress_bars = context.print_on_execution_start = False
             have = ray.cluster_resources()
             most = self.workers or max(1, int(have.get("GPU", 0) / self.gpus if self.gpus else have.get("CPU", 1)))
+            most = min(most, len(blocks))
             rows = ray.data.from_items(
                 [{"block": block} for block in blocks], override_num_blocks=min(len(blocks), _PIECES)
             )
