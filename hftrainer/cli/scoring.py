@@ -48,7 +48,7 @@ def check_all(args: argparse.Namespace) -> None:
     Raises:
         RequestError: a flag that belongs to one model or one task, or no folder.
     """
-    alone = {"--cluster": args.cluster, "--model": args.model, "--keep": args.keep, "--calibrate": args.calibrate or None,
+    alone = {"--model": args.model, "--keep": args.keep, "--calibrate": args.calibrate or None,
              "--cluster": args.cluster}  # fmt: skip
     given = [flag for flag, value in alone.items() if value is not None]
     if given:
