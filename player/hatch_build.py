@@ -1,4 +1,5 @@
-"""A wheel carries the player and the page: built here when a wheel is, unless they are newer than their sources."""
+"""A wheel carries the player and the page, built here when a wheel is, unless they are newer than their sources; and
+the recipes."""
 
 from __future__ import annotations
 
@@ -24,6 +25,8 @@ class PlayerHook(BuildHookInterface):
         if version == "editable":
             return
         root = Path(self.root)
+        added = build_data.setdefault("force_include", {})
+        added[str(root / "recipes")] = "hftrainer/recipes"  # found by name: hftrainer train NAME
         source, built = root / "player", root / "hftrainer"
         targets = [built / "rendering" / "player.js", built / "serving" / "page" / "index.html"]
         parts = [source / "package-lock.json", source / "build.mjs", *(source / "src").rglob("*.*")]

@@ -222,4 +222,6 @@ def test_the_hook_of_the_wheel(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="npm is not here"):
         hook.initialize("standard", {})  # the page is wanted, too
     (tmp_path / "hftrainer" / "serving" / "page" / "index.html").write_text("")
-    hook.initialize("standard", {})  # both newer than their sources
+    more: dict = {}
+    hook.initialize("standard", more)  # both newer than their sources
+    assert more == {"force_include": {str(tmp_path / "recipes"): "hftrainer/recipes"}}

@@ -161,6 +161,7 @@ def run_all(args: argparse.Namespace, progress: Progress) -> Done:
     if not those:
         raise RequestError(f"--task must be one that a built-in model has; none has {args.task}.")
     Path(args.output).mkdir(parents=True, exist_ok=True)
+    progress(f"making {len(those)} reports, {args.workers} at a time")
     made = []
     for number, part in enumerate(all_of(those, args.workers, progress), 1):
         made.append(part)

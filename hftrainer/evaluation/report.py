@@ -208,7 +208,7 @@ def failure(report: Mapping[str, Any]) -> str | None:
 
 
 def table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A Markdown table: the real motions, then a line for each report.
+    """A Markdown table: the real motions, then a line for each report. A number that does not vary has no interval.
 
     Raises:
         ValueError: there are none; protocols differ (what differs is said); a report's real motions drifted.
@@ -243,5 +243,6 @@ def _line(name: str, row: Mapping[str, Any], reference: str) -> str:
     cells = []
     for measure in MEASURES:
         value = row["metrics"].get(measure)
-        cells.append("–" if value is None else f"{value['mean']:.4f} ± {value['interval95']:.4f}")
+        spread = f" ± {value['interval95']:.4f}" if value and value["interval95"] else ""
+        cells.append("–" if value is None else f"{value['mean']:.4f}{spread}")
     return f"| {name} | {' | '.join(cells)} | {row['used']} of {row['samples']} | {reference} |"

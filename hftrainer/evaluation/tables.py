@@ -158,7 +158,10 @@ def captions(*reports: Mapping[str, Any]) -> str:
 def physical(*those: Mapping[str, Any]) -> str:
     """Bodies of made motions beside those of real ones, as ``hftrainer evaluate --task t2m`` measured them."""
     names, rows = ("slide", "float", "jitter", "dynamic"), list[list[object]]()
-    for at, one in enumerate(those):
+    measured = [one for one in those if "slide" in one["metrics"]]
+    if not measured:
+        return "Not measured yet: `hftrainer evaluate all --task t2m` does.\n"
+    for at, one in enumerate(measured):
         metrics, n = one["metrics"], f"{one['samples']} × {one['replications']}"
         if at == 0:
             rows.append(["real motion", *(_mean(metrics.get(f"true {name}")) for name in names), one["samples"]])
