@@ -20,7 +20,7 @@ READY  := .venv/ready
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv torch
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[video,gl,train,lora,serve,parquet,dev]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[video,gl,train,lora,serve,speech,parquet,dev]"
 	touch $@
 
 demo: $(READY)

@@ -185,8 +185,23 @@ class Client:
                 name, content = file.name, file.read_bytes()
         else:
             name, content = Path(motion).name, Path(motion).read_bytes()
+        return self._send("/api/motions", name, content, {"representation": representation, "fps": fps})
+
+    def transcribe(self, sound: str | PathLike[str]) -> str:
+        """What somebody says, where the server has a whisper.
+
+        Args:
+            sound: a WAV file of 16 bits, one channel and 16000 samples a second, 30 s at most.
+
+        Raises:
+            ServerError, OSError: as ``generate``.
+        """
+        said = self._send("/api/transcribe", Path(sound).name, Path(sound).read_bytes(), {})
+        return str(said["text"])
+
+    def _send(self, path: str, name: str, content: bytes, fields: dict[str, Any]) -> dict[str, Any]:
+        """A file and what is said of it, as a form."""
         mark = uuid.uuid4().hex
-        fields = {"representation": representation, "fps": fps}
         parts = [
             f'--{mark}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
             for field, value in fields.items()
@@ -196,9 +211,7 @@ class Client:
         parts.append(f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{plain}"\r\n'
                      "Content-Type: application/octet-stream\r\n\r\n".encode() + content)  # fmt: skip
         whole = b"".join(parts) + f"\r\n--{mark}--\r\n".encode()
-        said: dict[str, Any] = json.loads(
-            self._ask("POST", "/api/motions", whole, f"multipart/form-data; boundary={mark}")
-        )
+        said: dict[str, Any] = json.loads(self._ask("POST", path, whole, f"multipart/form-data; boundary={mark}"))
         return said
 
     def motion(self, name: str) -> Motion:

@@ -77,7 +77,9 @@ def test_models_say_what_can_be_set(web):
     assert mdm["settings"]["steps"] > 1 and "left_arm" in mdm["parts"] and mini["parts"] == []
     assert said["default"] == {"generate": "motiongpt-mini", "caption": "motiongpt-mini", "edit": "mdm-mini",
                                "predict": "motiongpt-mini", "inbetween": "motiongpt-mini"}  # fmt: skip
-    assert web.get("/api/health").json() == {"status": "ok", "version": hftrainer.__version__}
+    assert web.get("/api/health").json() == {
+        "status": "ok", "version": hftrainer.__version__, "speech": False,
+    }  # fmt: skip
 
 
 def test_a_model_is_loaded_once(monkeypatch):
@@ -281,10 +283,23 @@ def test_what_is_sent_comes_back(web, walk, tmp_path):
 
 
 def test_pictures_of_the_examples(web):
+    """Whoever comes first sees a figure that waits, never an error; people's requests go before examples."""
     listed = web.get("/api/examples").json()["examples"]
     assert len(listed) == 6 and all(len(each["prompt"].split()) > 3 for each in listed)
+    first = web.get(listed[0]["thumbnail"])
+    assert first.status_code == 202 and first.content[:4] == b"RIFF" and first.headers["retry-after"] == "2"
+    (job,) = web.app.state.server.examples._jobs.values()
+    assert job.patient
+    done(web.get(f"/api/jobs/{job.id}") if over(web, job.id) else None)
     picture = web.get(listed[0]["thumbnail"])
     assert picture.status_code == 200 and picture.content[:4] == b"RIFF" and len(picture.content) < 300_000
+    assert picture.content != first.content and web.get(listed[0]["thumbnail"]).content == picture.content
+
+
+def over(web, name):
+    """Wait for the end of a job by its events, however long it takes."""
+    with web.stream("GET", f"/api/jobs/{name}/events") as stream:
+        return [line for line in stream.iter_lines() if line.startswith("data:")]
 
 
 # ---------------------------------------------------------------------------------------------- refusals

@@ -145,6 +145,16 @@ def test_a_full_queue_says_when_to_come_again(jobs, pipe):
     jobs.submit(sentence("now there is room"))
 
 
+def test_patient_jobs_go_last_and_fill_no_queue(jobs, pipe):
+    first = held(jobs, pipe)
+    patient = [jobs.submit(Job("generate", "m", [Row(f"example {at}", None, 0)], patient=True)) for at in range(9)]
+    person = jobs.submit(sentence("person"))
+    assert jobs.position(person) == 0
+    pipe.go.set()
+    over(first, person, *patient)
+    assert [prompts for prompts, *_ in pipe.asked] == [["first"], ["person"], *([f"example {at}"] for at in range(9))]
+
+
 def test_what_fails_fails_alone(jobs, pipe):
     first = held(jobs, pipe)
     good, none, wrong = (jobs.submit(sentence(text)) for text in ("good", "nothing", "too much"))

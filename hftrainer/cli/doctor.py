@@ -29,6 +29,7 @@ EXTRAS = {
     "train": (("accelerate",), "training"),
     "lora": (("peft",), "training that adds LoRA"),
     "serve": (("fastapi", "python-multipart", "uvicorn"), "the page and the HTTP API"),
+    "speech": (("transformers",), "speech on the page, with a whisper in a folder"),
     "gl": (("moderngl",), "pictures of bodies drawn by OpenGL instead of NumPy"),
     "parquet": (("pyarrow",), "packing datasets, and work on a cluster"),
     "cluster": (("ray[data]", "pyarrow"), "work on more than one machine"),

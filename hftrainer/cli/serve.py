@@ -11,10 +11,15 @@ import argparse
 import importlib.util
 import json
 import socket
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, whole
 from hftrainer.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from hftrainer.serving.speech import Speech
 
 #: What the server is made of, and what each package is called in a registry.
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
@@ -27,6 +32,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--model", action="append", metavar="NAME|FOLDER|REPO",
                 help="a model beside the built-in ones; may be repeated")  # fmt: skip
     parser.flag("--device", default="cpu", help="cpu, cuda, cuda:1, … (default cpu)")
+    parser.flag("--whisper", metavar="FOLDER", help="understand speech, by a whisper that lies there (extra speech)")
     parser.flag("--allow-host", action="append", metavar="NAME", help="a name it may be asked by; may be repeated")
     parser.flag("--api-key", metavar="KEY", help="what requests must bring; @FILE reads it from a file")
     parser.flag("--queue", type=whole(1), default=64, help="requests that wait; one more is answered 429 (default 64)")
@@ -35,6 +41,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--keep", type=whole(1), default=1000, metavar="NUMBER", help="motions kept (default 1000)")
     parser.flag("--keep-hours", type=above_zero("hours"), default=24.0, metavar="HOURS",
                 help="how long an unused one is (default 24)")  # fmt: skip
+    parser.flag("--keep-in", metavar="FOLDER", help="motions are files there too, and outlast the server")
 
 
 def check_packages() -> None:
@@ -71,15 +78,51 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def open_speech(folder: str | None, device: str) -> Speech | None:
+    """The whisper of ``--whisper``.
+
+    Raises:
+        RequestError: there is none in the folder, or transformers is not installed.
+    """
+    if folder is None:
+        return None
+    from hftrainer.serving.speech import Speech
+
+    try:
+        return Speech(folder, device)
+    except (ValueError, ModuleNotFoundError) as exc:
+        raise RequestError(f"--whisper: {exc}") from exc
+
+
+def check_folder(said: str | None) -> Path | None:
+    """The folder of ``--keep-in``, made where it is not there.
+
+    Raises:
+        RequestError: it cannot be made or written.
+    """
+    if said is None:
+        return None
+    try:
+        Path(said).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=said):
+            pass
+    except OSError as exc:
+        raise RequestError(f"--keep-in must be a folder that can be written; got {said} ({exc.strerror}).") from exc
+    return Path(said)
+
+
 def read_key(said: str | None) -> str | None:
     """The key of ``--api-key``.
 
     Raises:
-        RequestError: it is empty, or its file is.
+        RequestError: it is too short, or its file cannot be read.
     """
     if said is None:
         return None
-    key = Path(said[1:]).read_text(encoding="utf-8").strip() if said.startswith("@") else said.strip()
+    try:
+        key = Path(said[1:]).read_text(encoding="utf-8").strip() if said.startswith("@") else said.strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise RequestError(f"--api-key @FILE must name a text file; {said[1:]} cannot be read: {exc}.") from exc
     if len(key) < 8 or not key.isascii() or not key.isprintable():
         raise RequestError("--api-key must have at least 8 letters, digits or signs; got another. Take a long one.")
     return key
@@ -88,7 +131,8 @@ def read_key(said: str | None) -> str | None:
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Serve until Ctrl-C."""
     check_packages()
-    key = read_key(args.api_key)
+    key, speech = read_key(args.api_key), open_speech(args.whisper, args.device)
+    folder = check_folder(args.keep_in)
     listening = listen(args.host, args.port)
     progress("starting")
     from hftrainer.cli.generate import check_device
@@ -117,6 +161,6 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     with listening:
         serve(
             listening, models=args.model or (), device=args.device, limits=limits, listens=args.host,
-            allowed=args.allow_host or (), key=key, ready=ready,
+            allowed=args.allow_host or (), key=key, speech=speech, folder=folder, ready=ready,
         )  # fmt: skip
     return Done({"url": url}, ["stopped"])

@@ -14,16 +14,13 @@ import sys
 import tempfile
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hftrainer.cli.convert import check_names
 from hftrainer.cli.motions import check_files
 from hftrainer.cli.outputs import check_player, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, add_input_flags, near
 from hftrainer.cli.progress import Progress
-
-if TYPE_CHECKING:
-    from hftrainer.motion import Motion
 
 #: ``hftrainer.rendering.player`` has the same, and would load NumPy.
 MOST, STYLES = 6, ("skeleton", "body")
@@ -58,12 +55,13 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     else:
         check_player()
         page = Path(tempfile.mkdtemp(prefix="hftrainer-view-")) / f"{files[0].stem}.html"
+    from hftrainer.evaluation.physics import labelled
     from hftrainer.motion.files import load
     from hftrainer.rendering.player import write_player
 
     progress("reading")
     motions = [load(file, representation=args.named, fps=args.fps).replace(name=file.stem) for file in files]
-    tables = [_measures(motion) | wanted.get(motion.name, {}) for motion in motions]
+    tables = [labelled(motion) | wanted.get(motion.name, {}) for motion in motions]
     progress(f"writing {page}")
     layout = "overlay" if args.overlay else "side"
     write_player(motions, page, captions=captions, metrics=tables, style=args.style, layout=layout)
@@ -95,18 +93,6 @@ def _read_metrics(path: str, names: list[str]) -> dict[str, dict[str, Any]]:
     if strange := [name for name in table if name not in names]:
         raise RequestError(f"{path} names {', '.join(strange)}; the motions are {', '.join(names)}. Name those.")
     return table
-
-
-def _measures(motion: Motion) -> dict[str, float]:
-    """The physical measures of one motion; none for one that is too short for them."""
-    from hftrainer.evaluation.physics import SHORTEST, physics, table
-    from hftrainer.motion.files.rig import positions
-
-    if len(motion) < SHORTEST:
-        return {}
-    found = table(physics(positions(motion)).measures())
-    units = {"slide": "slide, mm/frame", "float": "float, %", "jitter": "jitter, mm/frame²"}
-    return {label: found[name] for name, label in units.items()}
 
 
 def _has_screen() -> bool:

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.signal import find_peaks
 
+from hftrainer.motion.clip import Motion
+from hftrainer.motion.files.rig import positions
 from hftrainer.motion.skeleton import SMPL22
 
 #: Fewest frames that can be measured.
@@ -75,6 +77,20 @@ def table(measures: Mapping[str, float]) -> dict[str, float]:
     {'slide': 2.0, 'float': 2.64}
     """
     return {name: value * TABLE_SCALE[name] for name, value in measures.items()}
+
+
+def labelled(motion: Motion) -> dict[str, float]:
+    """The measures that stand beside a motion for people to read, by names with units; none for a motion that is too
+    short for them, and none that is no number.
+
+    >>> sorted(labelled(Motion(np.ones((10, 22, 3)), "joints", 20)))
+    ['float, %', 'jitter, mm/frame²', 'slide, mm/frame']
+    """
+    if len(motion) < SHORTEST:
+        return {}
+    found = table(physics(positions(motion)).measures())
+    units = {"slide": "slide, mm/frame", "float": "float, %", "jitter": "jitter, mm/frame²"}
+    return {label: float(found[name]) for name, label in units.items() if np.isfinite(found[name])}
 
 
 def physics(joints: np.ndarray) -> Physics:

@@ -88,7 +88,7 @@ class Painter:
         self.triangles: np.ndarray | None = None
 
     def _stretch(self, wide: int, high: int) -> tuple[int, int]:
-        """Have a canvas that holds so many pixels and few more: a processor that stands in for a card fills them all."""
+        """Have a canvas that holds so many pixels and few more: without a graphics card every one of them costs."""
         canvas = (-(-wide // _STEP) * _STEP, -(-high // _STEP) * _STEP)
         if canvas != self.canvas:
             for each in self.held:

@@ -74,42 +74,21 @@ def program() -> str:
     return _PROGRAM.read_text(encoding="utf-8")
 
 
-def player_page(
-    motion: Motion | Sequence[Motion],
-    *,
-    captions: str | Sequence[str | None] | None = None,
-    names: Sequence[str] | None = None,
-    metrics: Sequence[Mapping[str, Any] | None] | None = None,
-    title: str | None = None,
-    style: str = "skeleton",
-    layout: str = "side",
-    autoplay: bool = True,
-) -> str:
+def player_page(motion: Motion | Sequence[Motion], **options: Any) -> str:
     """One HTML page that plays a motion, or up to six beside or over each other at the same time.
 
     Args:
-        motion: any motions that convert to joints, each at its own rate; the shorter ones hold their last pose.
-        captions: what stands beside each motion, one for all or one for each; by default the sentence it was made from.
-        names: what each is called; by default ``Motion.name``, numbered where several are called alike.
-        metrics: measures that stand beside each motion.
-        title: of the page; by default the first caption or name.
-        style: ``"skeleton"`` or ``"body"``, as the page opens; it can be changed there.
-        layout: ``"side"`` or ``"overlay"``, likewise.
-        autoplay: whether it plays at once.
+        motion: one to six motions.
+        **options: those of ``player_data``.
 
     Returns:
         The page; it asks for nothing from elsewhere.
 
     Raises:
-        ValueError: no motion or more than six, an unknown style or layout, or not one caption, name or table each.
-        NoRouteError: a motion cannot become joints.
+        ValueError, NoRouteError: as ``player_data``.
         FileNotFoundError: a checkout in which the player was not built.
     """
-    code = program()
-    data = player_data(
-        motion, captions=captions, names=names, metrics=metrics, title=title, style=style, layout=layout,
-        autoplay=autoplay,
-    )  # fmt: skip
+    code, data = program(), player_data(motion, **options)
     (length,) = struct.unpack_from("<I", data)
     return _PAGE.format(
         title=html.escape(json.loads(data[4 : 4 + length])["title"]),
@@ -133,13 +112,21 @@ def player_data(
     """What the player's program reads: a header as JSON, and the arrays it points into.
 
     Args:
-        motion, captions, names, metrics, title, style, layout, autoplay: as of ``player_page``.
+        motion: any motions that convert to joints, each at its own rate; the shorter ones hold their last pose.
+        captions: what stands beside each motion, one for all or one for each; by default the sentence it was made from.
+        names: what each is called; by default ``Motion.name``, numbered where several are called alike.
+        metrics: measures that stand beside each motion.
+        title: of the page; by default the first caption or name.
+        style: ``"skeleton"`` or ``"body"``, as the page opens; it can be changed there.
+        layout: ``"side"`` or ``"overlay"``, likewise.
+        autoplay: whether it plays at once.
 
     Returns:
         Four bytes that say how long the header is (little endian), the header, the arrays. It packs well.
 
     Raises:
-        ValueError, NoRouteError: as ``player_page``.
+        ValueError: no motion or more than six, an unknown style or layout, or not one caption, name or table each.
+        NoRouteError: a motion cannot become joints.
 
     >>> import numpy as np
     >>> player_data(Motion(np.zeros((2, 22, 3)), "joints", 20), title="still")[4:19]
@@ -181,7 +168,7 @@ def write_player(motion: Motion | Sequence[Motion], path: str | os.PathLike[str]
     Args:
         motion: one to six motions.
         path: the ``.html`` file; it appears when it is whole.
-        **options: those of ``player_page``.
+        **options: those of ``player_data``.
 
     Returns:
         The path written.

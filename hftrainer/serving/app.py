@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +19,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Match
 
+from hftrainer.evaluation.physics import labelled
 from hftrainer.motion.clip import Motion
 from hftrainer.serving import bodies
 from hftrainer.serving.doors import Doors, Hosts
-from hftrainer.serving.examples import Examples
+from hftrainer.serving.examples import Examples, waiting_picture
 from hftrainer.serving.jobs import MISTAKE, OVER, Job, Jobs
 from hftrainer.serving.limits import WAIT, Limits
 from hftrainer.serving.models import Models
@@ -36,7 +37,8 @@ from hftrainer.serving.motions import (
     motion_of_upload,
     picture_formats,
 )
-from hftrainer.serving.refusals import Refusal, body, in_words
+from hftrainer.serving.refusals import Refusal, body, in_words, sentence
+from hftrainer.serving.speech import Speech, sound_of
 from hftrainer.serving.store import Store, Stored
 from hftrainer.serving.verbs import VERBS, job_of
 
@@ -55,11 +57,15 @@ class Server:
     Args:
         models: that answer.
         limits: of what is taken on and kept.
+        speech: that understands what people say, if any.
+        folder: where motions outlast the server; by default they do not.
     """
 
-    def __init__(self, models: Models, limits: Limits) -> None:
-        self.models, self.limits = models, limits
-        self.store, self.files = Store(limits), Files()
+    def __init__(
+        self, models: Models, limits: Limits, speech: Speech | None = None, folder: Path | None = None
+    ) -> None:
+        self.models, self.limits, self.speech = models, limits, speech
+        self.store, self.files = Store(limits, folder=folder), Files()
         self.jobs = Jobs(models.pipeline, self._finish, limits)
         self.examples = Examples(models, self.jobs, self.store)
         self.watchers = 0
@@ -68,6 +74,17 @@ class Server:
         if isinstance(result, dict):
             return result
         return {"motions": [description(self.store.add(motion)) for motion in result]}
+
+    def keep(self, motion: Motion) -> Stored:
+        """Put a motion in the store.
+
+        Raises:
+            Refusal: 500, its file cannot be written.
+        """
+        try:
+            return self.store.add(motion)
+        except OSError as error:
+            raise Refusal(500, sentence(error)) from error
 
     def motion(self, name: str) -> Stored:
         """The motion of an id.
@@ -151,7 +168,8 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def create_app(
-    models: Models, limits: Limits | None = None, *, hosts: Hosts | None = None, key: str | None = None
+    models: Models, limits: Limits | None = None, *, hosts: Hosts | None = None, key: str | None = None,
+    speech: Speech | None = None, folder: Path | None = None,
 ) -> FastAPI:
     """The application that ``hftrainer serve`` runs.
 
@@ -160,11 +178,13 @@ def create_app(
         limits: of what is taken on and kept.
         hosts: names by which it may be asked.
         key: that the API asks for, if any.
+        speech: that understands what people say, if any.
+        folder: where motions outlast the server; by default they do not.
 
     Returns:
         An ASGI application; ``app.state.server`` holds what its routes share.
     """
-    server = Server(models, limits or Limits())
+    server = Server(models, limits or Limits(), speech, folder)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -179,6 +199,7 @@ def create_app(
     app.add_middleware(Doors, hosts=hosts or Hosts(), key=key, upload=server.limits.upload)
     _refusals(app)
     _about(app, server)
+    _speech(app, server)
     _motions(app, server)
     _jobs(app, server)
     _page(app)
@@ -220,7 +241,7 @@ def _about(app: FastAPI, server: Server) -> None:
     @app.get("/api/health", response_model=bodies.Health, responses=_failures())
     async def health() -> Any:
         """Whether the server is there."""
-        return {"status": "ok", "version": VERSION}
+        return {"status": "ok", "version": VERSION, "speech": server.speech is not None}
 
     @app.get("/api/models", response_model=bodies.ModelList, responses=_failures())
     def models() -> Any:
@@ -243,14 +264,43 @@ def _about(app: FastAPI, server: Server) -> None:
         return {"examples": server.examples.listed()}
 
     @app.get("/api/examples/{at}.webp", response_class=Response, responses={
-        200: {"content": {"image/webp": {}}, "description": "A small moving picture"}, **_failures(404, 429),
+        200: {"content": {"image/webp": {}}, "description": "A small moving picture"},
+        202: {"content": {"image/webp": {}}, "description": "A figure that waits: the moving one is being made"},
+        **_failures(404, 503),
     })  # fmt: skip
     async def thumbnail(at: int) -> Response:
-        """What becomes of an example sentence; the first request has it made."""
-        job = server.examples.job(at)
-        await until_over(job, WAIT)
+        """What becomes of an example sentence; the first request has it made, when nobody else asks for anything."""
         content = await run_in_threadpool(server.examples.picture, at)
-        return Response(content, media_type="image/webp", headers={"Cache-Control": "private, max-age=86400"})
+        status, headers = 200, {"Cache-Control": "private, max-age=86400"}
+        if content is None:
+            content = await run_in_threadpool(waiting_picture)
+            status, headers = 202, {"Retry-After": "2"}
+        return Response(content, status, headers, media_type="image/webp")
+
+
+def _speech(app: FastAPI, server: Server) -> None:
+    turn, waiting = asyncio.Lock(), 0
+
+    @app.post("/api/transcribe", response_model=bodies.Words, responses=_failures(404, 429))
+    async def transcribe(file: UploadFile) -> Any:
+        """What somebody says, as a sentence."""
+        nonlocal waiting
+        if server.speech is None:
+            raise Refusal(404, "speech needs whisper, which this server does not have. Start it with --whisper FOLDER.")
+        sound = sound_of(await file.read())
+        if waiting >= server.limits.queue:
+            raise Refusal(429, f"{waiting} people are waiting already. Try again in 5 s.", {"Retry-After": "5"})
+        waiting += 1
+        try:
+            async with turn:
+                text = await run_in_threadpool(server.speech.words, sound)
+        except (ValueError, RuntimeError, OSError, MemoryError) as error:
+            raise Refusal(422, sentence(error)) from error
+        finally:
+            waiting -= 1
+        if not text:
+            raise Refusal(422, "no words were understood. Say it again, or type.")
+        return {"text": text}
 
 
 def _motions(app: FastAPI, server: Server) -> None:
@@ -271,7 +321,7 @@ def _motions(app: FastAPI, server: Server) -> None:
         if len(content) > server.limits.upload:
             raise Refusal(413, f"file must have at most {server.limits.upload} bytes; got {len(content)}. Send less.")
         motion = await in_turn(motion_of_upload, file.filename or "", content, representation, fps)
-        return await run_in_threadpool(description, server.store.add(motion))
+        return await in_turn(lambda: description(server.keep(motion)))
 
     @app.get("/api/motions/{name}", response_model=bodies.MotionOut, responses=_failures(404))
     def motion(name: str) -> Any:
@@ -308,9 +358,8 @@ def _motions(app: FastAPI, server: Server) -> None:
 
 def _player(motion: Motion) -> bytes:
     from hftrainer.rendering.player import player_data
-    from hftrainer.serving.motions import measures
 
-    return player_data(motion, captions=caption_of(motion), metrics=[measures(motion)])
+    return player_data(motion, captions=caption_of(motion), metrics=[labelled(motion)])
 
 
 def _jobs(app: FastAPI, server: Server) -> None:
@@ -325,30 +374,8 @@ def _jobs(app: FastAPI, server: Server) -> None:
         "responses": {200: {"model": bodies.JobOut, "description": "The job is over"}, **_failures(404, 429, 503)},
     }  # fmt: skip
 
-    @app.post("/api/generate", **made)
-    async def generate(asked: bodies.Generate, wait: Wait = 0) -> Any:
-        """Sentences to motions."""
-        return await begin("generate", asked, wait)
-
-    @app.post("/api/caption", **made)
-    async def caption(asked: bodies.Caption, wait: Wait = 0) -> Any:
-        """Motions to sentences."""
-        return await begin("caption", asked, wait)
-
-    @app.post("/api/predict", **made)
-    async def predict(asked: bodies.Predict, wait: Wait = 0) -> Any:
-        """The first part of a motion to the rest of it."""
-        return await begin("predict", asked, wait)
-
-    @app.post("/api/inbetween", **made)
-    async def inbetween(asked: bodies.Inbetween, wait: Wait = 0) -> Any:
-        """Both ends of a motion to its middle, or two motions to one."""
-        return await begin("inbetween", asked, wait)
-
-    @app.post("/api/edit", **made)
-    async def edit(asked: bodies.Edit, wait: Wait = 0) -> Any:
-        """A part of a body or a span of time, made anew."""
-        return await begin("edit", asked, wait)
+    for verb, shape in bodies.ASKED.items():
+        app.post(f"/api/{verb}", **made)(_asking(verb, shape, begin))
 
     @app.get("/api/jobs/{name}", response_model=bodies.JobOut, responses=_failures(404))
     def job(name: str) -> Any:
@@ -371,6 +398,19 @@ def _jobs(app: FastAPI, server: Server) -> None:
         if server.watchers >= server.limits.watchers:
             raise Refusal(429, "too many watch already. Try again in 5 s.", {"Retry-After": "5"})
         return StreamingResponse(_stream(server, found), media_type="text/event-stream")
+
+
+def _asking(
+    verb: str, shape: type[bodies.Request], begin: Callable[[str, Any, float], Awaitable[JSONResponse]]
+) -> Callable[..., Awaitable[JSONResponse]]:
+    """What answers the requests of a verb."""
+
+    async def ask(asked: bodies.Request, wait: Wait = 0) -> JSONResponse:
+        return await begin(verb, asked, wait)
+
+    ask.__name__, ask.__doc__ = verb, shape.__doc__
+    ask.__annotations__["asked"] = shape
+    return ask
 
 
 async def _stream(server: Server, job: Job) -> AsyncIterator[str]:

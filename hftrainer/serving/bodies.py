@@ -83,6 +83,12 @@ class Edit(Drawing):
     end: Annotated[float | None, Field(gt=0, le=3600, description="seconds")] = None
 
 
+#: What each verb is asked with.
+ASKED: dict[str, type[Request]] = {
+    "generate": Generate, "caption": Caption, "predict": Predict, "inbetween": Inbetween, "edit": Edit,
+}  # fmt: skip
+
+
 class Message(BaseModel):
     """What was wrong, and what to do."""
 
@@ -100,6 +106,7 @@ class Health(BaseModel):
 
     status: str
     version: str
+    speech: bool
 
 
 class Model(BaseModel):
@@ -156,6 +163,12 @@ class MotionOut(BaseModel):
     measures: dict[str, float]
     files: dict[str, str]
     player: str
+
+
+class Words(BaseModel):
+    """What was said."""
+
+    text: str
 
 
 class Result(BaseModel):

@@ -103,7 +103,7 @@ class Doors:
                 if path.startswith("/api/") and path != "/api/health" and not self._has_key(headers):
                     raise Refusal(401, "this server asks for its key; got none that fits. Send Authorization: "
                                   "Bearer KEY, or open the address with ?key=KEY.", {"WWW-Authenticate": "Bearer"})
-            most = self.upload + FORM if path == "/api/motions" else BODY
+            most = self.upload + FORM if path in ("/api/motions", "/api/transcribe") else BODY
             if int(headers.get("content-length", "0") or 0) > most:
                 raise _too_large(most)
         except Refusal as refusal:

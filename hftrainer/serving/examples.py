@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 
+import numpy as np
+
+from hftrainer.motion.clip import Motion
+from hftrainer.motion.skeleton import SMPL22
 from hftrainer.serving.jobs import Job, Jobs, Row
 from hftrainer.serving.models import Models
 from hftrainer.serving.motions import file_bytes
@@ -23,18 +28,18 @@ SIZE, FPS = 160, 12
 
 
 class Examples:
-    """The examples of a server. Nothing is made before somebody looks.
+    """The examples of a server. Nothing is made before somebody looks, and nobody waits for it.
 
     Args:
         models: whose default makes them.
-        jobs: the queue in which that waits, as any request does.
+        jobs: the queue in which that waits until nobody asks for anything else.
         store: where motions are that a job has made.
     """
 
     def __init__(self, models: Models, jobs: Jobs, store: Store) -> None:
         self.models, self.jobs, self.store = models, jobs, store
         self._lock = threading.Lock()
-        self._job: Job | None = None
+        self._jobs: dict[int, Job] = {}
         self._pictures: dict[int, bytes] = {}
 
     def listed(self) -> list[dict[str, str]]:
@@ -43,34 +48,33 @@ class Examples:
             return []
         return [{"prompt": prompt, "thumbnail": f"/api/examples/{at}.webp"} for at, prompt in enumerate(PROMPTS)]
 
-    def job(self, at: int) -> Job:
-        """The job that makes all of them.
+    def picture(self, at: int) -> bytes | None:
+        """The picture of an example; ``None`` while it is being made, which the first call begins.
 
         Raises:
-            Refusal: 404, there is no such example; 429, too much waits.
+            Refusal: 404, there is no such example; 422, it cannot be drawn; 503, the server is stopping.
         """
         model = self.models.default("generate")
         if not 0 <= at < len(PROMPTS) or model is None:
             raise Refusal(404, f"an example must be one of GET /api/examples; got {at}.")
         with self._lock:
-            if self._job is None or self._job.state in ("failed", "cancelled"):
-                self._job = self.jobs.submit(Job("generate", model, [Row(prompt, None, 0) for prompt in PROMPTS]))
-            return self._job
-
-    def picture(self, at: int) -> bytes:
-        """The picture of an example, once its job is over.
-
-        Raises:
-            Refusal: 429, the motion is not there yet, or not any more; 422, it cannot be drawn.
-        """
-        with self._lock:
             if at in self._pictures:
                 return self._pictures[at]
-            made = None if self._job is None or self._job.result is None else self._job.result["motions"][at]["id"]
-            stored = None if made is None else self.store.get(made)
-            if stored is None:
-                if self._job is not None and self._job.over:
-                    self._job = None
-                raise Refusal(429, "this picture is being made. Try again in 5 s.", {"Retry-After": "5"})
-            self._pictures[at] = file_bytes(stored.motion, ".webp", size=SIZE, fps=FPS, caption=None)
-            return self._pictures[at]
+            job = self._jobs.get(at)
+            made = None if job is None or job.result is None else self.store.get(job.result["motions"][0]["id"])
+            if job is None or (job.over and made is None):  # another seed, should this one have failed
+                row = Row(PROMPTS[at], None, 0 if job is None else job.rows[0].seed + 1)
+                self._jobs[at] = self.jobs.submit(Job("generate", model, [row], patient=True))
+            if made is not None:
+                self._pictures[at] = file_bytes(made.motion, ".webp", size=SIZE, fps=FPS, caption=None)
+            return self._pictures.get(at)
+
+
+@lru_cache(maxsize=1)
+def waiting_picture() -> bytes:
+    """A figure that stands and waits, in the place of a picture that is being made."""
+    standing = np.zeros((1, len(SMPL22.joints), 3))
+    for joint, parent in enumerate(SMPL22.parents):
+        if parent >= 0:
+            standing[:, joint] = standing[:, parent] + SMPL22.rest[joint]
+    return file_bytes(Motion(standing, "joints", 20), ".webp", size=SIZE, fps=FPS, caption=None)

@@ -63,6 +63,7 @@ class Job:
         rows: sentences that become motions; jobs with the same ``settings`` are made together.
         settings: of rows, as the pipeline takes them.
         call: other work: gets the pipeline, gives the result.
+        patient: whether all others go first.
         id: unguessable.
         state: ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``.
         progress: 0 to 1, or ``None`` where nobody knows.
@@ -79,6 +80,7 @@ class Job:
     rows: Sequence[Row] = ()
     settings: tuple[tuple[str, Any], ...] = ()
     call: Callable[[Any], Any] | None = None
+    patient: bool = False
     id: str = field(default_factory=new_id)
     state: str = "queued"
     progress: float | None = None
@@ -98,7 +100,7 @@ class Job:
     @property
     def key(self) -> tuple[Any, ...] | None:
         """Jobs with the same key can be made in one pass; ``None`` goes alone."""
-        if self.call is not None:
+        if self.call is not None or self.patient:
             return None
         return self.model, self.settings, self.rows[0].frames is None
 
@@ -171,8 +173,8 @@ class Jobs:
         with self._lock:
             if self._closed:
                 raise Refusal(503, "the server is stopping. Ask again when it is back.")
-            waiting = sum(1 for one in self._waiting if one.state == "queued")
-            if waiting >= self.limits.queue:
+            waiting = sum(1 for one in self._waiting if one.state == "queued" and not one.patient)
+            if waiting >= self.limits.queue and not job.patient:
                 seconds = min(600, max(1, math.ceil(self._pass)))
                 raise Refusal(
                     429, f"{waiting} requests are waiting already. Try again in {seconds} s.",
@@ -198,7 +200,7 @@ class Jobs:
     def position(self, job: Job) -> int:
         """How many jobs stand before one that waits."""
         with self._lock:
-            queued = [one for one in self._waiting if one.state == "queued"]
+            queued = [one for one in self._waiting if one.state == "queued" and not one.patient]
             return queued.index(job) if job in queued else 0
 
     def stop(self) -> None:
@@ -260,6 +262,7 @@ class Jobs:
         """The first job that waits for a model, and those that go with it."""
         with self._lock:
             mine = [job for job in self._waiting if job.model == model and not job.over]
+            mine.sort(key=lambda job: job.patient)
             if not mine:
                 return []
             taken, rows = mine[:1], len(mine[0].rows) - len(mine[0].made)

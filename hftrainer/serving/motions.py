@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hftrainer.errors import NoRouteError
-from hftrainer.evaluation.physics import SHORTEST, physics, table
+from hftrainer.evaluation.physics import labelled
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.files import READ, WRITE, load, save
 from hftrainer.motion.files.fbx import find_blender
@@ -155,15 +155,6 @@ def caption_of(motion: Motion) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def measures(motion: Motion) -> dict[str, float]:
-    """The physical measures of a motion with their units; none for one that is too short for them."""
-    if len(motion) < SHORTEST:
-        return {}
-    found = table(physics(positions(motion)).measures())
-    units = {"slide": "slide, mm/frame", "float": "float, %", "jitter": "jitter, mm/frame²"}
-    return {label: float(found[name]) for name, label in units.items() if math.isfinite(found[name])}
-
-
 def description(stored: Stored) -> dict[str, Any]:
     """What the API says of a motion."""
     motion = stored.motion
@@ -171,7 +162,7 @@ def description(stored: Stored) -> dict[str, Any]:
     return {
         "id": stored.id, "frames": len(motion), "seconds": round(motion.seconds, 6), "fps": motion.fps,
         "representation": motion.representation.name, "caption": caption_of(motion), "about": clean(dict(motion.about)),
-        "measures": measures(motion),
+        "measures": labelled(motion),
         "files": {ending: f"{here}/file/{name}{ending}" for ending in [*data_formats(), *picture_formats()]},
         "player": f"{here}/player",
     }  # fmt: skip

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import uvicorn
 
@@ -13,6 +14,7 @@ from hftrainer.serving.app import Server, create_app
 from hftrainer.serving.doors import Hosts
 from hftrainer.serving.limits import Limits
 from hftrainer.serving.models import Models
+from hftrainer.serving.speech import Speech
 
 #: Open connections, and seconds that they get to end when the server stops.
 CONNECTIONS, PATIENCE = 1000, 1
@@ -50,6 +52,8 @@ def serve(
     listens: str = "127.0.0.1",
     allowed: Sequence[str] = (),
     key: str | None = None,
+    speech: Speech | None = None,
+    folder: Path | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until somebody stops the process.
@@ -61,14 +65,20 @@ def serve(
         limits: what is taken on and kept.
         listens, allowed: the address that it listens on, and other names it may be asked by.
         key: that the API asks for, if any.
+        speech: that understands what people say, if any.
+        folder: where motions outlast the server; by default they do not.
         ready: called once requests are answered.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, when everything has been stopped.
         ArtifactError, ValueError: a model is not there.
+        OSError: the folder cannot be used.
     """
     logging.basicConfig(level=logging.WARNING, format="hftrainer: %(message)s")
-    app = create_app(Models(models, device), limits, hosts=Hosts(listens, allowed), key=key)
+    app = create_app(
+        Models(models, device), limits, hosts=Hosts(listens, allowed), key=key, speech=speech,
+        folder=folder,
+    )  # fmt: skip
     logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, lifespan="on", limit_concurrency=CONNECTIONS,
