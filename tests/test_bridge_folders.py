@@ -203,28 +203,59 @@ def test_wrong_requests_end_with_2(tmp_path, flags, said):
     assert done.returncode == 2 and said in done.stderr
 
 
-def test_the_chain_to_its_evaluator(tmp_path):
-    """The first two stages, and the records; the evaluator itself is stood in for."""
-    predictions(tmp_path / "hml", 3)
+def chain_in(tmp_path, name, **more):
+    """The command and its variables, in a folder of its own; the evaluator is stood in for."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\ncase "$1" in *verify_evaluators.py) echo "$@" > {tmp_path}/asked;; '
                       f'*) exec {sys.executable} "$@";; esac\n')  # fmt: skip
     python.chmod(0o755)
-    environment = {**ENVIRONMENT, "PRED263": f"{tmp_path}/hml", "SMPL135": f"{tmp_path}/s", "PRED272": f"{tmp_path}/m",
-                   "NUM_GPUS": "0", "NUM_SHARDS": "2", "CONVERT_WORKERS": "1", "N_REPEATS": "3",
-                   "PYTHON": str(python)}  # fmt: skip
-    script = ["bash", str(ROOT / "scripts/eval/run_mogents_hml263_to_ms272_chain.sh")]
+    folders = {"SMPL135": f"{tmp_path}/{name}/s", "PRED272": f"{tmp_path}/{name}/m"}
+    environment = {**ENVIRONMENT, "PRED263": f"{tmp_path}/hml", **folders, "NUM_GPUS": "0", "NUM_SHARDS": "2",
+                   "CONVERT_WORKERS": "1", "N_REPEATS": "3", "PYTHON": str(python), **more}  # fmt: skip
+    return ["bash", str(ROOT / "scripts/eval/run_mogents_hml263_to_ms272_chain.sh")], environment
+
+
+def test_the_chain_to_its_evaluator(tmp_path):
+    """The first two stages, and the records; the evaluator itself is stood in for."""
+    predictions(tmp_path / "hml", 3)
+    script, environment = chain_in(tmp_path, "one")
     done = subprocess.run(script, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    summary = json.loads((tmp_path / "m/metrics/run_summary.json").read_text())
+    where = tmp_path / "one"
+    summary = json.loads((where / "m/metrics/run_summary.json").read_text())
     assert [summary[key] for key in ("hml263_predictions", "motion_135_files", "motionstreamer_272_files")] == [3, 3, 3]
     assert summary["ik_failed"] == 0 and 5 < summary["ik_mean_mpjpe_mm"] < 18
     assert "--which ms272" in (tmp_path / "asked").read_text() and "--n-repeats 3" in (tmp_path / "asked").read_text()
-    assert json.loads((tmp_path / "m/logs/run_config.json").read_text())["num_shards"] == "2"
-    assert "NUM_SHARDS=2" in (tmp_path / "m/logs/command.txt").read_text()
-    stamps = prints(tmp_path / "s", "*.npz")
+    assert json.loads((where / "m/logs/run_config.json").read_text())["num_shards"] == "2"
+    assert "NUM_SHARDS=2" in (where / "m/logs/command.txt").read_text()
+    stamps = prints(where / "s", "*.npz")
     assert subprocess.run(script, env=environment, capture_output=True).returncode == 0
-    assert prints(tmp_path / "s", "*.npz") == stamps
+    assert prints(where / "s", "*.npz") == stamps
+
+
+def test_a_killed_chain_leaves_nobody_behind_and_goes_on_where_it_was(tmp_path):
+    count = 24
+    predictions(tmp_path / "hml", count, 196)
+    script, environment = chain_in(tmp_path, "killed", NUM_SHARDS="1")
+    bodies, features = tmp_path / "killed/s", tmp_path / "killed/m"
+    process = subprocess.Popen(script, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 300
+    while not list(bodies.glob("*.npz")) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(2)  # what the script started sees that it is alone, and leaves
+    before = prints(bodies, "*.npz")
+    assert 0 < len(before) < count and not list(features.glob("*.npy")), "the run must be killed at work"
+    time.sleep(1)
+    assert prints(bodies, "*.npz") == before, "somebody goes on"
+    done = subprocess.run(script, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    after = prints(bodies, "*.npz")
+    assert len(after) == len(list(features.glob("*.npy"))) == count
+    assert all(after[name] == stamp for name, stamp in before.items())
+    summary = json.loads((features / "metrics/run_summary.json").read_text())
+    assert summary["motion_135_files"] == summary["motionstreamer_272_files"] == count
 
 
 def test_folders_are_refused_with_what_is_wrong(tmp_path):

@@ -63,8 +63,12 @@ def _bridge(source: Path, target: Path, key: str, space: str) -> str | None:
     return None
 
 
-def _leave_with(parent: int) -> None:
-    """End this worker when the program that started it is gone, killed perhaps: nobody else would."""
+def leave_with(parent: int) -> None:
+    """End this process, at once, when the program that started it is gone, killed perhaps: nobody else would.
+
+    Args:
+        parent: that program's process number, ``os.getppid()`` when this one began.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -133,7 +137,7 @@ def bridge_folder(
         for name, job in jobs.items():
             note(name, _bridge(*job))
     else:
-        with processes(min(workers, len(left)), _leave_with, (os.getpid(),), method="spawn") as pool:
+        with processes(min(workers, len(left)), leave_with, (os.getpid(),), method="spawn") as pool:
             waiting = {pool.submit(_bridge, *job): name for name, job in jobs.items()}
             for future in as_completed(waiting):
                 note(waiting[future], future.result())

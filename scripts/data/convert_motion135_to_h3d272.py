@@ -6,11 +6,12 @@ python scripts/data/convert_motion135_to_h3d272.py --in-dir SMPL135 --out-dir MS
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hftrainer.evaluation.bridging import bridge_folder
+from hftrainer.evaluation.bridging import bridge_folder, leave_with
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -26,12 +27,15 @@ def arguments() -> argparse.ArgumentParser:
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--skip-existing", action="store_true")
     again.add_argument("--overwrite", action="store_true", help="make all anew, which is what happens by default")
+    flag("--leave-with-parent", action="store_true", help="end when the program that started this one is killed")
     return parser
 
 
 def run(words: Sequence[str] | None = None) -> int:
     """Convert; 1 when a clip failed or is missing."""
     args = arguments().parse_args(words)
+    if args.leave_with_parent:
+        leave_with(os.getppid())
     summary = bridge_folder(
         args.in_dir, args.out_dir, ids=args.ids_file.read_text().split() if args.ids_file else None, key=args.npz_key,
         rotation_space="world" if args.rotation_space == "global" else args.rotation_space,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from hftrainer.evaluation.bridging import leave_with
 from hftrainer.evaluation.fitting import Fitting, fit_folder
 from hftrainer.motion.representation.refine import Refinement
 from hftrainer.motion.skeleton import SMPL22
@@ -56,6 +58,7 @@ def arguments() -> argparse.ArgumentParser:
     flag("--mean-path", type=Path)
     flag("--std-path", type=Path)
     flag("--target-length-anno", type=Path, help="JSON whose data_list says num_frames of each id")
+    flag("--leave-with-parent", action="store_true", help="end when the program that started this one is killed")
     return parser
 
 
@@ -134,6 +137,8 @@ def placing(device: str) -> Any:
 def run(words: Sequence[str] | None = None) -> int:
     """Fit one shard; 0 when something was fitted or there was nothing left to do, 1 when every clip failed."""
     args = arguments().parse_args(words)
+    if args.leave_with_parent:
+        leave_with(os.getppid())
     ids = None
     if args.ids:
         ids = Path(args.ids).read_text().split() if Path(args.ids).is_file() else args.ids.split(",")

@@ -44,7 +44,7 @@ for ((shard = 0; shard < NUM_SHARDS; shard++)); do
     if ((NUM_GPUS > 0)); then device="cuda:$((shard % NUM_GPUS))"; fi
     "$PYTHON" scripts/eval/hml263_to_smpl_ik.py --in-dir "$PRED263" --out-dir "$SMPL135" --model-dir "$MODEL_DIR" \
         --source-fps 20 --target-fps 30 --floor-align --refine-iters 80 --refine-lr 0.02 --device "$device" \
-        --num-shards "$NUM_SHARDS" --shard-index "$shard" --skip-existing >"$LOGDIR/ik_$shard.log" 2>&1 &
+        --num-shards "$NUM_SHARDS" --shard-index "$shard" --skip-existing --leave-with-parent >"$LOGDIR/ik_$shard.log" 2>&1 &
     pids+=($!)
 done
 failed=0
@@ -58,7 +58,7 @@ done
 if ((failed)); then exit 1; fi
 
 "$PYTHON" scripts/data/convert_motion135_to_h3d272.py --in-dir "$SMPL135" --out-dir "$PRED272" \
-    --workers "$CONVERT_WORKERS" --skip-existing 2>&1 | tee "$LOGDIR/convert.log"
+    --workers "$CONVERT_WORKERS" --skip-existing --leave-with-parent 2>&1 | tee "$LOGDIR/convert.log"
 
 "$PYTHON" scripts/eval/chain_records.py summary "$METRICS/run_summary.json"
 "$PYTHON" scripts/eval/verify_evaluators.py --which ms272 --ms272-pred "$PRED272" --n-repeats "$N_REPEATS" \
