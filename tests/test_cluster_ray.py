@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,50 @@ pytest.importorskip("ray.data")
 pytestmark = pytest.mark.slow
 
 
+#: What lets a cluster of several raylets run on one busy core: Ray's workers otherwise give way to every other process.
+PATIENT = {
+    "RAY_worker_niceness": "0", "RAY_worker_register_timeout_seconds": "600", "RAY_health_check_timeout_ms": "60000",
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0", "RAY_USAGE_STATS_ENABLED": "0",
+    "PYTHONPATH": str(ROOT),
+}  # fmt: skip
+
+
+def patiently(get_node):
+    """Ask for a new raylet for a minute; Ray's thirty seconds are too few where several start on one busy core."""
+
+    def wait(*which):
+        for _ in range(60):
+            try:
+                return get_node(*which)
+            except RuntimeError:
+                time.sleep(1)
+        return get_node(*which)
+
+    return wait
+
+
+def added(cluster, **how):
+    """One more raylet; one whose helper took longer than fifteen seconds to start has ended itself, and is replaced."""
+    for attempt in range(5):
+        try:
+            return cluster.add_node(**{"num_cpus": 1, "object_store_memory": 100 << 20, **how})
+        except Exception as error:
+            if attempt == 4 or "timed out during startup" not in str(error):
+                raise
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A head without work and two machines of one processor each."""
+    from ray._private import services, utils
     from ray.cluster_utils import Cluster
 
-    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "RAY_worker_register_timeout_seconds")}
-    os.environ |= {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    os.environ["RAY_worker_register_timeout_seconds"] = "600"  # a busy machine is slow to start a process
+    before = {name: os.environ.get(name) for name in PATIENT}
+    found = services.get_node, utils.get_dashboard_dependency_error
+    os.environ |= PATIENT
+    services.get_node = patiently(found[0])
+    utils.get_dashboard_dependency_error = lambda: "no dashboard is wanted"  # the small helper starts in time
     made = Cluster()
     added(made, num_cpus=0, include_dashboard=False)
     nodes = [added(made) for _ in range(2)]
@@ -34,18 +71,9 @@ def cluster():
     yield made, nodes
     ray.shutdown()
     made.shutdown()
+    services.get_node, utils.get_dashboard_dependency_error = found
     for name, value in before.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def added(cluster, **how):
-    """One more raylet; a busy machine may be too slow for Ray's thirty seconds, so it is tried again."""
-    for attempt in range(8):
-        try:
-            return cluster.add_node(**{"num_cpus": 1, "object_store_memory": 100 << 20, **how})
-        except Exception as error:
-            if attempt == 7 or "timed out during startup" not in str(error):
-                raise
 
 
 def sums(folder: Path) -> list[tuple[int, str]]:
@@ -57,49 +85,33 @@ def worker_of_last_line(folder: Path) -> int:
     return int(json.loads((folder / "manifest.jsonl").read_text().splitlines()[-1])["worker"].rpartition("-")[2])
 
 
-def test_killed_workers_lose_nothing_and_do_nothing_twice(cluster, tmp_path):
+def test_killed_workers_and_a_machine_that_goes_away(cluster, tmp_path):
+    """Nothing is lost and nothing done twice: two workers are killed, then a whole raylet, in the middle of a job."""
     from hftrainer.cluster.rays import RayData
 
     made, nodes = cluster
-    alone = begin(tmp_path / "alone", {"a": 1}, clustering.items(160), block=4)
+    alone = begin(tmp_path / "alone", {"a": 1}, clustering.items(90), block=3)
     expected = run(alone, clustering.Hashing(), local)
-    job, killed = begin(tmp_path / "ray", {"a": 1}, clustering.items(160), block=4), []
+    job, killed, gone = begin(tmp_path / "ray", {"a": 1}, clustering.items(90), block=3), [], []
 
     def say(line: str) -> None:
         done = int(line.split()[1])
-        if done >= 20 * (1 + len(killed)) and len(killed) < 3:
+        if len(killed) < 2 and done >= 15 * (1 + len(killed)):
             victim = worker_of_last_line(job.folder)
             if victim not in killed:
                 os.kill(victim, signal.SIGKILL)
                 killed.append(victim)
+        elif done >= 45 and not gone:
+            gone.append(nodes.pop())
+            made.remove_node(gone[0], allow_graceful=False)
 
     report = run(job, clustering.Hashing(pause=0.2), RayData(workers=2), say)
-    assert len(killed) >= 2 and os.getpid() not in killed
-    assert report["workers"] >= 2 and report["items"] == 160 and report["done_before"] == 0
+    assert len(killed) == 2 and os.getpid() not in killed and gone
+    assert report["workers"] >= 2 and report["items"] == 90 and report["done_before"] == 0
     assert report["sha256"] == expected["sha256"] and report["problems"] == expected["problems"] != {}
-    assert sums(job.folder) == sums(alone.folder) and len(sums(job.folder)) == 40
+    assert sums(job.folder) == sums(alone.folder) and len(sums(job.folder)) == 30
     numbers = [answer["number"] for answer in job.answers(clustering.Hashing().columns)]
-    assert numbers == list(range(160))
-    record = os.environ.get("HFTRAINER_CLUSTER_RECORD")
-    if record:
-        Path(record).write_text(json.dumps({"items": 160, "raylets": 3, "killed": len(killed), "lost": 0, "twice": 0}))
-
-
-def test_a_machine_that_goes_away_loses_nothing(cluster, tmp_path):
-    from hftrainer.cluster.rays import RayData
-
-    made, nodes = cluster
-    expected = run(begin(tmp_path / "alone", {}, clustering.items(80), block=4), clustering.Hashing(), local)
-    job, gone = begin(tmp_path / "ray", {}, clustering.items(80), block=4), []
-
-    def say(line: str) -> None:
-        if int(line.split()[1]) >= 24 and not gone:
-            gone.append(nodes[-1])
-            made.remove_node(nodes.pop(), allow_graceful=False)
-
-    report = run(job, clustering.Hashing(pause=0.2), RayData(workers=2), say)
-    assert gone and report["sha256"] == expected["sha256"]
-    nodes.append(added(made))
+    assert numbers == list(range(90))
 
 
 def test_motions_are_those_of_one_process(cluster, tmp_path):

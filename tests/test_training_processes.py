@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hftrainer.errors import ArtifactError
 from hftrainer.models.motion.motiongpt.bundle import Statistics
@@ -19,6 +20,7 @@ from hftrainer.training.language import LanguageSettings, LanguageTask, TokenCli
 from hftrainer.training.loop import Schedule, fit
 from hftrainer.training.processes import Alone, choose_device, freeze, processes, trained
 from hftrainer.training.recipe import run_recipe
+from hftrainer.training.sharing import Shared
 from hftrainer.training.tokenizer import TokenizerSettings, TokenizerTask
 from tests import tiny, training_data
 from tests.conftest import ROOT
@@ -168,8 +170,68 @@ def test_killed_in_the_middle_and_resumed(tmp_path):
     assert curves[0] == curves[1] and len(curves[0]) == 30
 
 
+def _shared(index: int, folder: Path) -> None:
+    """One of two processes that keep shares: a whole run, and one that is cut and goes on."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=index, world_size=2)
+    group, schedule = Shared("cpu"), Schedule(6, 1e-2, warmup=1, log_every=3, save_every=2, device="cpu")
+    task = language_task()
+    fit(task, schedule, folder / "whole", group=group, **QUIET)
+
+    class Killed(LanguageTask):
+        def batch(self, step):
+            if step == 5:
+                raise KeyboardInterrupt
+            return super().batch(step)
+
+    cut = language_task()
+    cut.__class__ = Killed
+    with pytest.raises(KeyboardInterrupt):
+        fit(cut, schedule, folder / "cut", group=group, **QUIET)
+    at = torch.load(folder / "cut" / "last.pt", weights_only=True)
+    assert (at["step"], at["shares"], at["processes"]) == (4, "last-4", 2) and "network" not in at
+    again = language_task()
+    fit(again, schedule, folder / "cut", resume=True, group=group, **QUIET)
+    if index == 0:
+        torch.save([one.network.state_dict() for one in (task, again)], folder / "weights.pt")
+    group.wait()
+
+
 @pytest.mark.slow
-def test_two_processes_have_the_curve_of_one(tmp_path):
+def test_shares_have_the_curve_of_one(tmp_path):
+    torch.multiprocessing.spawn(_shared, (tmp_path,), nprocs=2)
+    schedule = Schedule(6, 1e-2, warmup=1, log_every=3, save_every=2, device="cpu")
+    task = language_task()
+    fit(task, schedule, tmp_path / "one", **QUIET)
+    curves = [[(line["step"], line["loss"]) for line in log(tmp_path / name)] for name in ("one", "whole", "cut")]
+    assert curves[1] == curves[2] and len(curves[1]) == 2
+    assert np.allclose(curves[0], curves[1], atol=1e-4) and curves[0][0][1] != curves[0][1][1]
+    whole, cut = torch.load(tmp_path / "weights.pt", weights_only=True)
+    assert whole.keys() == task.network.state_dict().keys() and all(torch.equal(whole[key], cut[key]) for key in whole)
+    assert all(torch.allclose(whole[key], value, atol=1e-4) for key, value in task.network.state_dict().items())
+    for name in ("whole", "cut"):
+        files = sorted(str(file.relative_to(tmp_path / name)) for file in (tmp_path / name).rglob("*.pt"))
+        assert files == ["last-6/0.pt", "last-6/1.pt", "last.pt"]
+    sizes = [(tmp_path / "whole" / "last-6" / f"{i}.pt").stat().st_size for i in (0, 1)]
+    assert max(sizes) < 0.7 * (tmp_path / "one" / "last.pt").stat().st_size
+    with pytest.raises(ArtifactError, match="in shares of 2 processes. Go on as the run was begun"):
+        fit(language_task(), schedule, tmp_path / "whole", resume=True, **QUIET)
+
+
+def test_deepspeed_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(ValueError, match="got DeepSpeed.* Take --config_file recipes/accelerate/fsdp.yaml"):
+        processes("cpu")
+
+
+FSDP = ROOT / "recipes" / "accelerate" / "fsdp.yaml"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "how", [["--multi_gpu", "--num_machines", 1, "--mixed_precision", "no"], ["--config_file", FSDP]],
+    ids=["whole", "fsdp"],
+)  # fmt: skip
+def test_two_processes_have_the_curve_of_one(how, tmp_path):
     """``accelerate launch`` on the CPU: a tokenizer, whose codes follow both halves, then a language model."""
     pytest.importorskip("accelerate")
     data, words = training_data.write(tmp_path / "data"), training_data.words(tmp_path / "words")
@@ -181,8 +243,8 @@ def test_two_processes_have_the_curve_of_one(tmp_path):
     more = ["schedule.steps=8", "network.dropout=0.0", "settings.word_dropout=0.0"]
     run_recipe(tmp_path / "l.toml", tmp_path / "l-one", more)
     for kind, chosen in (("t", changes), ("l", more)):
-        launch = [Path(sys.executable).with_name("accelerate"), "launch", "--multi_gpu", "--num_processes", 2]
-        launch += ["--num_cpu_threads_per_process", 1, "--num_machines", 1, "--mixed_precision", "no"]
+        launch = [Path(sys.executable).with_name("accelerate"), "launch", *how, "--num_processes", 2]
+        launch += ["--num_cpu_threads_per_process", 1]
         launch += ["--main_process_port", 0, "--dynamo_backend", "no", "-m", "hftrainer", "train"]
         launch += [tmp_path / f"{kind}.toml", "-o", tmp_path / f"{kind}-two"]
         launch += [word for change in chosen for word in ("--set", change)]
@@ -195,6 +257,11 @@ def test_two_processes_have_the_curve_of_one(tmp_path):
             for name in a.keys() - {"step", "seconds"}:
                 assert abs(a[name] - b[name]) <= 1e-3 * max(1.0, abs(a[name])), (kind, name, a, b)
         assert len({line["loss"] for line in one}) == len(one)
-        ours, theirs = network_of(tmp_path / f"{kind}-one"), network_of(tmp_path / f"{kind}-two")
+        weights = "motion_tokenizer" if kind == "t" else "language_model"
+        ours, theirs = (
+            load_file(tmp_path / f"{kind}-{name}" / "artifact" / f"{weights}.safetensors") for name in ("one", "two")
+        )
+        assert ours.keys() == theirs.keys()
         assert all(torch.allclose(ours[key].float(), theirs[key].float(), atol=1e-2) for key in ours)
-        assert (tmp_path / f"{kind}-two" / "artifact").is_dir()
+        shares = sorted(file.name for file in (tmp_path / f"{kind}-two").glob("last-*/*.pt"))
+        assert shares == ([] if how[0] == "--multi_gpu" else ["0.pt", "1.pt"])

@@ -193,6 +193,7 @@ def fit(
         raise ValueError(f"precision float16 must have a GPU; got {group.device.type}. Take bfloat16.")
     scaler = torch.amp.GradScaler(group.device.type, enabled=schedule.precision == "float16")
     task.network.to(group.device)
+    module = group.wrap(_Loss(task))
     weights = trained(task.network)
     optimizer = torch.optim.AdamW(
         weights, lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay
@@ -201,8 +202,7 @@ def fit(
     sums: dict[str, Tensor] = {}
     if resume:
         found = torch.load(last, weights_only=True, map_location=group.device)
-        task.network.load_state_dict(found["network"])
-        optimizer.load_state_dict(found["optimizer"])
+        group.load(out, found, task.network, optimizer)
         scaler.load_state_dict(found.get("scaler", {}) if scaler.is_enabled() else {})
         begin, before = found["step"], found["seconds"]
         count = found.get("count", 0)
@@ -215,7 +215,6 @@ def fit(
         if group.count > 1:
             say(f"{group.count} processes, this one on {group.device}")
     started = time.monotonic()
-    module = group.wrap(_Loss(task))
 
     def train_mode() -> None:
         module.train()
@@ -247,11 +246,12 @@ def fit(
                 raise RuntimeError(
                     f"the loss must stay finite; got {line['loss']} at step {done}. Lower the learning rate."
                 )
-            if _due(done, schedule.validate_every, schedule.steps) and first:
-                task.network.eval()
-                with torch.no_grad():
-                    line |= {name: round(value, 6) for name, value in task.validate().items()}
-                train_mode()
+            if _due(done, schedule.validate_every, schedule.steps):
+                with group.whole(module), torch.no_grad():
+                    if first:
+                        task.network.eval()
+                        line |= {name: round(value, 6) for name, value in task.validate().items()}
+                        train_mode()
             if first:
                 with log.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
@@ -259,12 +259,14 @@ def fit(
             sums, count = {}, 0
         if _due(done, schedule.save_every, schedule.steps):
             totals = {name: group.sum(value) for name, value in sums.items()}
+            saved = group.saved(out, done, task.network, optimizer)
             if first:
-                saved: dict[str, Any] = {"network": task.network.state_dict(), "optimizer": optimizer.state_dict()}
                 saved |= {"step": done, "seconds": before + time.monotonic() - started}
                 saved |= {"scaler": scaler.state_dict()} if scaler.is_enabled() else {}
                 torch.save({**saved, "sums": totals, "count": count}, out / ".last.pt")
                 os.replace(out / ".last.pt", last)
+                group.tidy(out, done)
+    group.gather(task.network)
     task.network.eval()
     group.wait()
 

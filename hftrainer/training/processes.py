@@ -1,19 +1,22 @@
 """Who trains: this process alone, in plain torch, or several that ``accelerate launch`` has started.
 
-The loop asks for one of the two and treats both alike. Alone, nothing but torch is needed, and every number is what the
-same lines without this module would give. Together, each process works on its part of every batch; gradients, and the
-codes of a motion tokenizer, are those of the whole batch.
+The loop asks for one of them and treats all alike; ``hftrainer.training.sharing`` has those that keep shares. Alone,
+nothing but torch is needed, and every number is what the same lines without this module would give. Together, each
+process works on its part of every batch; gradients, and the codes of a motion tokenizer, are those of the whole batch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from hftrainer.errors import ArtifactError
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -52,8 +55,52 @@ class Processes(Protocol):
     def wait(self) -> None:
         """Until every process is here."""
 
+    def whole(self, module: nn.Module) -> AbstractContextManager[Any]:
+        """While weights have to be whole on every process, outside a loss."""
 
-class Alone:
+    def gather(self, network: nn.Module) -> None:
+        """Training is over: make weights whole for good."""
+
+    def saved(self, out: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """What a checkpoint keeps of the two; every process asks for it."""
+
+    def tidy(self, out: Path, step: int) -> None:
+        """The checkpoint of a step is there: remove what belonged to others."""
+
+    def load(
+        self, out: Path, found: Mapping[str, Any], network: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Take the two from a checkpoint."""
+
+
+class Whole:
+    """Processes that each have the whole network."""
+
+    def whole(self, module: nn.Module) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def gather(self, network: nn.Module) -> None:
+        return None
+
+    def saved(self, out: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        return {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+
+    def tidy(self, out: Path, step: int) -> None:
+        return None
+
+    def load(
+        self, out: Path, found: Mapping[str, Any], network: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if "shares" in found:
+            raise ArtifactError(
+                f"{out / 'last.pt'} must be a whole checkpoint; it is in shares of {found['processes']} processes. "
+                "Go on as the run was begun."
+            )
+        network.load_state_dict(found["network"])
+        optimizer.load_state_dict(found["optimizer"])
+
+
+class Alone(Whole):
     """One process, plain torch.
 
     >>> Alone("cpu").count, Alone("cpu").device
@@ -78,7 +125,7 @@ class Alone:
         return None
 
 
-class Together:
+class Together(Whole):
     """Several processes under ``accelerate launch``.
 
     Args:
@@ -129,6 +176,15 @@ def processes(device: str = "auto") -> Processes:
             "accelerate launch must start as many processes as it was asked for; it started one, as it does on a "
             "machine without several GPUs. Add --multi_gpu, which makes it use torchrun, also on CPUs."
         )
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        raise ValueError(
+            "accelerate launch must come with FSDP where weights are to lie in shares; got DeepSpeed, whose engine has "
+            "a loop of its own. Take --config_file recipes/accelerate/fsdp.yaml."
+        )
+    if number_of_processes() > 1 and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        from hftrainer.training.sharing import Shared  # it asks this module for a device
+
+        return Shared(device)
     return Together(device) if number_of_processes() > 1 else Alone(device)
 
 
