@@ -1,6 +1,7 @@
 """Our own evaluators: losses, batches, training that is resumed bit for bit, artifacts, ranking."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -227,7 +228,44 @@ def test_a_run_leaves_an_evaluator(tmp_path, data, words, capsys):
     assert points.shape == (3, 8) and np.allclose(np.linalg.norm(points, axis=1), 1, atol=1e-5)
     made.save_pretrained(tmp_path / "again")
     assert load_evaluator(tmp_path / "again").hash == made.hash
+    kept = json.loads((artifact / "calibration.json").read_text())
+    recall = json.loads((tmp_path / "run" / "recall.json").read_text())
+    assert kept["hashes"]["evaluator"] == made.hash and recall["dataset"]["split"] == "test"
+    card = (artifact / "README.md").read_text()
+    assert "| text to motion, of all | 1.000 |" in card and f"real motions, evaluator {made.hash}" in card
+    assert "- 6 steps on" in card and "licences:" in card
     assert main(["info", str(artifact)]) == 0 and "evaluator.safetensors" in capsys.readouterr().out
+
+
+def test_a_recipe_that_comes_along_is_named(tmp_path, data, words, monkeypatch, capsys):
+    """``hftrainer train evaluator --data DIR``, smaller."""
+    monkeypatch.chdir(tmp_path)
+    small = ["network.hidden=16", "network.heads=2", "network.feed_forward=16", "network.text_layers=1",
+             "network.width=8", "network.motion_layers=1", "settings.rows=3", "schedule.steps=2", f'words="{words}"',
+             'schedule.precision="float32"']  # fmt: skip
+    changes = [word for change in small for word in ("--set", change)]
+    assert main(["train", "evaluator", "--data", str(data), *changes, "--quiet"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "runs/evaluator/artifact"
+    artifact = tmp_path / "runs" / "evaluator" / "artifact"
+    assert load_evaluator(artifact).about["stages"][0]["recipe"]["data"] == str(data)
+    assert {"calibration.json", "README.md", "SHA256SUMS"} <= {file.name for file in artifact.iterdir()}
+    assert problems(artifact) == []
+    own = "# Mine\n"
+    (artifact / "README.md").write_text(own)
+    shown = ["evaluate", "real", "--task", "recall", "--data", str(data), "--evaluator", str(artifact), "--calibrate"]
+    assert main([*shown, "-o", str(tmp_path / "real.json"), "--quiet"]) == 0
+    assert (artifact / "README.md").read_text() == own
+    assert main(["train", "evalator", "--data", str(data), "--quiet"]) == 2
+    assert "Did you mean 'evaluator" in capsys.readouterr().err
+
+
+def test_a_dataset_without_a_test_split_trains_all_the_same(tmp_path, data, words, capsys):
+    shutil.copytree(data, tmp_path / "set")
+    (tmp_path / "set" / "test.txt").unlink()
+    path = recipe(tmp_path, CONTRAST, tmp_path / "set", words)
+    assert main(["train", str(path), "-o", str(tmp_path / "run"), "--quiet"]) == 0
+    assert "not shown real motions: " in capsys.readouterr().out
+    assert not (tmp_path / "run" / "artifact" / "calibration.json").exists()
 
 
 def test_a_run_is_resumed_bit_for_bit(tmp_path, data, words):

@@ -13,6 +13,9 @@ from tests.conftest import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BOARD = ROOT / "docs" / "leaderboard.md"
 PUBLISHED = json.loads((ROOT / "docs" / "leaderboard.json").read_text())
+#: A cell, or a part of one, that is a number with two decimals or more.
+TYPED = re.compile(r"(?<=[|/]) *\d*\.\d{2,} *(?=[|/])")
+OF_CARDS = json.loads((ROOT / "docs" / "model_zoo" / "published.json").read_text())
 
 
 def report(name="mine", repeats=20, drifted=False, evaluator="e" * 16):
@@ -47,6 +50,18 @@ def test_the_board_has_no_number_that_is_not_from_a_file():
     assert cells >= 100, "the board must hold numbers for this to mean anything"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_no_table_has_a_measured_number_that_was_typed(page):
+    """Rows of hand-written tables may hold units, versions and terms, but no row of numbers."""
+    text = re.sub(r"```.*?```", "", tables.MARK.sub("", page.read_text()), flags=re.S)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert [row for row in rows if TYPED.search(row)] == []
+
+
+def test_a_typed_row_would_be_seen():
+    assert TYPED.findall("| MDM | 0.544 | 0.42 / 0.60 | 12.5 |") == [" 0.544 ", " 0.42 ", " 0.60 "]
+
+
 def test_measured_and_published_are_told_apart():
     text = BOARD.read_text()
     measured, published = text.split("## Measured here")[1].split("## Published", 1)
@@ -60,7 +75,7 @@ def test_published_numbers_stand_in_their_sources(shared):
     """Digit for digit: each value of a row is printed in the document that the row names."""
     peers = (shared / "guides" / "PEERS.md").read_text()
     seen = 0
-    for entry in PUBLISHED.values():
+    for entry in (*PUBLISHED.values(), *OF_CARDS.values()):
         for row in entry["rows"]:
             card = re.match(r"card of hftrainer-(\w+)-", row["source"])
             text = (shared / "mission" / f"hftrainer-card-{card[1]}.txt").read_text() if card else peers

@@ -117,7 +117,21 @@ def test_info_lists_what_may_be_used_commercially(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr("hftrainer.cli.info.BUILT_IN", tmp_path)
     shutil.copytree(ARTIFACTS / "motiongpt-mini", tmp_path / "motiongpt-mini")
     artifact(tmp_path / "mdm-mini", "mdm_config.json", PUBLISHED_MDM)
+    shutil.copytree(ARTIFACTS / "evaluator-mini", tmp_path / "evaluator-mini")
     names = [model["name"] for model in said(capsys, "info")[1]["built_in"]]
-    assert names == ["motiongpt-mini", "mdm-mini"]
+    assert names == ["motiongpt-mini", "mdm-mini", "evaluator-mini"]
     names = [model["name"] for model in said(capsys, "info", "--commercial-ok")[1]["built_in"]]
-    assert names == ["motiongpt-mini"]
+    assert names == ["motiongpt-mini", "evaluator-mini"]
+    file = tmp_path / "evaluator-mini" / "evaluator.json"
+    file.write_text(file.read_text().replace("CC BY 3.0 Unported", "CC BY-NC 3.0"))
+    assert "evaluator-mini" not in str(said(capsys, "info", "--commercial-ok")[1])
+
+
+def test_info_tells_the_terms_of_the_built_in_evaluator(capsys):
+    code, report = said(capsys, "info", "evaluator-mini", "--commercial-ok")
+    assert code == 0 and report["licences"]["commercial"] is True and report["calibrated"] is True
+    assert {link["part"] for link in report["licences"]["links"]} == set(licences.PARTS)
+    assert report["parameters"]["networks"] > 500_000 and report["reads"] == "hml263 and text"
+    assert main(["info", "evaluator-mini", "--quiet"]) == 0
+    text = capsys.readouterr().out
+    assert "commercial use of all: yes" in text and "words of all-MiniLM-L6-v2: Apache-2.0" in text

@@ -168,7 +168,7 @@ def _reason(
     drifts = [
         f"{c['measure']} is {c['got']:.4f}, not {c['want']:.4f} within {c['tolerance']:g}"
         if c["got"] is not None
-        else f"{c['measure']} cannot be said: {row['undefined'].get(c['measure'], 'it was not measured')}"
+        else f"{c['measure']} cannot be said: {row['undefined'].get(c['measure'], 'it was not measured').rstrip('.')}"
         for c in checks if not c["holds"]
     ]  # fmt: skip
     differs = [] if expected is None else differences(report, expected)
