@@ -347,7 +347,9 @@ def _busy(work: Callable[[], Any], repeats: int) -> float:
     return best
 
 
-def ik_speed(clips: int = 32, frames: int = 100, steps: int = 80, repeats: int = 3) -> dict[str, Any]:
+def ik_speed(
+    clips: int = 32, frames: int = 100, steps: int = 80, repeats: int = 3, data: str | None = None
+) -> dict[str, Any]:
     """Rotations from positions: the closed form, and refinement of many clips beside one after another.
 
     Args:
@@ -355,16 +357,19 @@ def ik_speed(clips: int = 32, frames: int = 100, steps: int = 80, repeats: int =
         frames: frames per clip at 20 fps; they are fitted at 30.
         steps: of the refinement.
         repeats: runs of which the quickest counts.
+        data: folder of clips with published errors; see ``hftrainer.evaluation.fitting.reference_report``.
 
     Returns:
         JSON values: frames per second and milliseconds per clip of one thread's processor time, the ratio to the
         plain way, the bars, how far our errors are from the plain way's, and mean joint errors in millimetres. Those
-        are of made-up movements, wilder than people; the published ones are held by ``tests/test_refine.py``.
+        are of made-up movements, wilder than people; ``reference`` has those of the clips in ``data``.
 
     >>> ik_speed(clips=2, frames=8, steps=2, repeats=1)["refinement"]["same_error_mm"]["holds"]
     True
     """
     import torch
+
+    from hftrainer.evaluation.fitting import reference_report
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -406,6 +411,7 @@ def ik_speed(clips: int = 32, frames: int = 100, steps: int = 80, repeats: int =
             "error_mm": round(refined, 2),
             "same_error_mm": {"value": round(apart, 4), "bar": SAME_ERROR_MM, "holds": apart <= SAME_ERROR_MM},
         },
+        **({"reference": reference_report(Path(data))} if data else {}),
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hftrainer.evaluation.fitting import reference_report
 from hftrainer.motion.lanes import constant
 from hftrainer.motion.representation.motion135 import motion135_to_joints, pose_joints
 from hftrainer.motion.representation.refine import Refinement, _Slope, fit_joints
@@ -135,16 +136,31 @@ def test_clips_that_are_none_are_refused():
     assert list(fit_joints([])) == []
 
 
-@pytest.mark.parametrize("steps, error_mm", [(0, 26.0), (80, 16.4)])
-def test_the_published_error_is_kept(shared, steps, error_mm):
+def test_the_published_error_is_kept(shared):
     files = sorted((shared / "golden/zoo").rglob("chain_*.npz"))
     assert len(files) >= 4
-    stored = [dict(np.load(file)) for file in files]
-    fits = list(fit_joints([arrays["target_joints"] for arrays in stored], Refinement(steps=steps)))
-    for arrays, fit in zip(stored, fits, strict=True):
-        assert fit.error_mm.mean() <= error_mm
-        assert np.abs(fit.motion135 - arrays[f"motion135_it{steps}"]).max() < (1e-2 if steps else 1e-4)
-        assert np.abs(fit.error_mm - arrays[f"mpjpe_mm_it{steps}"]).max() < 0.1
+    for steps in (0, 80):
+        stored = [dict(np.load(file)) for file in files]
+        fits = list(fit_joints([arrays["target_joints"] for arrays in stored], Refinement(steps=steps)))
+        for arrays, fit in zip(stored, fits, strict=True):
+            assert np.abs(fit.motion135 - arrays[f"motion135_it{steps}"]).max() < (1e-2 if steps else 1e-4)
+    report = reference_report(shared / "golden/zoo")
+    assert report["closed_form"]["value"] <= 26.0 and report["refined"]["value"] <= 16.4
+    assert report["closed_form_same_mm"]["value"] < 0.1 and report["refined_same_mm"]["value"] < 0.1
+    assert [row["clip"] for row in report["clips"]] == [file.stem[6:] for file in files]
+    assert all(row["refined_mm"] < row["closed_form_mm"] < row["closed_form_p95_mm"] for row in report["clips"])
+
+
+def test_reference_errors_that_are_not_ours_are_seen(tmp_path):
+    joints = 1.1 * pose_joints(wriggling(1), np.zeros((12, 3)))
+    errors = {f"mpjpe_mm_it{n}": next(iter(fit_joints([joints], Refinement(steps=n)))).error_mm for n in (0, 80)}
+    np.savez(tmp_path / "chain_a.npz", target_joints=joints, **errors)
+    good = reference_report(tmp_path)
+    assert good["closed_form_same_mm"]["holds"] and good["refined_same_mm"]["holds"]
+    np.savez(tmp_path / "chain_a.npz", target_joints=joints, **{**errors, "mpjpe_mm_it80": errors["mpjpe_mm_it80"] + 1})
+    assert reference_report(tmp_path)["refined_same_mm"] == {"value": 1.0, "bar": 0.1, "holds": False}
+    with pytest.raises(ValueError, match=r"must hold chain_\*\.npz files"):
+        reference_report(tmp_path / "none")
 
 
 def test_the_first_pose_is_upright():

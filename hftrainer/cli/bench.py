@@ -19,7 +19,7 @@ from hftrainer.pipelines.table import kind_named
 #: what is measured -> (module, function that returns JSON values, options that it takes)
 BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "motion": ("hftrainer.bench", "motion_speed", ()),
-    "ik": ("hftrainer.bench", "ik_speed", ()),
+    "ik": ("hftrainer.bench", "ik_speed", ("data",)),
     "fit": ("hftrainer.bench", "fit_speed", ()),
     "rendering": ("hftrainer.rendering.speed", "rendering_speed", ()),
     "metrics": ("hftrainer.evaluation.speed", "metrics_speed", ()),
@@ -45,7 +45,8 @@ def arguments(parser: Parser) -> None:
         "--model", metavar="NAME|FOLDER|REPO", help="quality, clean, generate: which one; the built-in one by default; "
         "models: also motiongpt, mdm, mogents or momask, at published size with weights by formula"
     )
-    parser.flag("--data", metavar="DIR", help="quality, clean: dataset folder (default data/mocap)")
+    parser.flag("--data", metavar="DIR", help="quality, clean: dataset folder (default data/mocap); "
+                "ik: folder of clips with published errors")  # fmt: skip
     parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5); samplers: 2, clean: 1")
     parser.flag("--batch", type=whole(2), help="generate: this many prompts together and one by one, at T5-base "
                 "size; or, with a model that denoises, motions in a batch (default 8)")  # fmt: skip

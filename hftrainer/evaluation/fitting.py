@@ -22,6 +22,8 @@ from hftrainer.motion.timing import fit_times, resample_times, sample
 
 #: So many records and reasons are kept in a summary.
 LISTED = 100
+#: Mean joint errors, mm, that the published fitting has at most, by its steps; how far ours may be from its own.
+PUBLISHED_MM, SAME_MM = {0: 26.0, 80: 16.4}, 0.1
 
 
 @dataclass(frozen=True)
@@ -195,3 +197,45 @@ def _summary(
             "floor": setting.floor, "normalized": setting.mean is not None,
         },
     }  # fmt: skip
+
+
+def reference_report(folder: Path) -> dict[str, Any]:
+    """Errors on clips that the published fitting was run on, clip by clip, beside its own.
+
+    Args:
+        folder: with ``chain_NAME.npz`` below it: ``target_joints`` (T, 22, 3), metres, and ``mpjpe_mm_it0`` and
+            ``mpjpe_mm_it80`` (T,), the published errors in closed form and after 80 steps.
+
+    Returns:
+        JSON values: for each number of steps the largest of the clips' mean errors with its bar and how far a frame's
+        error is from the published one at most; ``clips`` with a row for each.
+
+    Raises:
+        ValueError: no such file.
+    """
+    files = sorted(folder.rglob("chain_*.npz"))
+    if not files:
+        raise ValueError(f"{folder} must hold chain_*.npz files of the reference clips; got none. Name their folder.")
+    stored = []
+    for path in files:
+        with np.load(path, allow_pickle=False) as file:
+            stored.append({key: file[key] for key in ("target_joints", "mpjpe_mm_it0", "mpjpe_mm_it80")})
+    rows: list[dict[str, Any]] = [
+        {"clip": path.stem.removeprefix("chain_"), "frames": len(arrays["target_joints"])}
+        for path, arrays in zip(files, stored, strict=True)
+    ]
+    report: dict[str, Any] = {}
+    for steps, name in ((0, "closed_form"), (80, "refined")):
+        apart = 0.0
+        fits = fit_joints([arrays["target_joints"] for arrays in stored], Refinement(steps=steps))
+        for row, arrays, fit in zip(rows, stored, fits, strict=True):
+            published = arrays[f"mpjpe_mm_it{steps}"]
+            row[f"{name}_mm"], row[f"{name}_p95_mm"] = (
+                round(float(value), 2) for value in (fit.error_mm.mean(), np.percentile(fit.error_mm, 95))
+            )
+            row[f"published_{name}_mm"] = round(float(published.mean()), 2)
+            apart = max(apart, float(np.abs(fit.error_mm - published).max()))
+        worst, bar = max(row[f"{name}_mm"] for row in rows), PUBLISHED_MM[steps]
+        report[name] = {"value": worst, "bar": bar, "holds": worst <= bar}
+        report[f"{name}_same_mm"] = {"value": round(apart, 4), "bar": SAME_MM, "holds": apart <= SAME_MM}
+    return {**report, "clips": rows}
