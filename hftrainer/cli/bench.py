@@ -33,6 +33,7 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "generate --batch": ("hftrainer.bench", "decoding_speed", ("batch",)),
     "models": ("hftrainer.pipelines.speeds", "model_speed", ("model", "verb", "way", "batch", "repeats")),
     "kernels": ("hftrainer.pipelines.kernels", "kernel_speed", ("repeats", "compiled")),
+    "onnx": ("hftrainer.pipelines.exported", "onnx_speed", ("repeats",)),
     "memory": ("hftrainer.pipelines.speeds", "memory_use", ("model",)),
     "generate by denoising": ("hftrainer.pipelines.speed", "denoising_speed", ("model", "steps", "batch", "device")),
 }
@@ -54,7 +55,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--verb", help="models: this verb only, for example generate")
     parser.flag("--way", help="models: this way only, for example bf16")
     parser.flag("--compiled", action="store_true", default=None, help="kernels: by torch.compile as well")
-    parser.flag("--repeats", type=whole(1), help="models, kernels: timed runs of each measurement (default 3)")
+    parser.flag("--repeats", type=whole(1), help="models, kernels, onnx: timed runs of each measurement (default 3)")
     parser.flag("--device", help="generate, with a model that denoises: cpu, cuda, … (default cpu)")
     parser.flag("-o", "--output", metavar="FILE.json", help="keep the result, for example in results/")
 

@@ -6,7 +6,7 @@ import argparse
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,14 +85,14 @@ class Answering:
             for seed in dict.fromkeys(item["seed"] for item in items):
                 rows = [at for at, item in enumerate(items) if item["seed"] == seed]
                 motions = [samples[items[at]["sample"]].motion for at in rows]
-                made = each_alone(lambda some, seed=seed: self._some(pipe, some, seed), motions)
+                made = each_alone(partial(self._some, pipe, seed=seed), motions)
                 for at, answer in zip(rows, made, strict=True):
                     answers[at] = {"problem": "the model gave no answer"} if answer is None else answer
             return answers
 
         return do
 
-    def _some(self, pipe: Any, motions: Sequence[Motion], seed: int) -> list[Answer]:
+    def _some(self, pipe: Any, motions: Sequence[Motion], *, seed: int) -> list[Answer]:
         from hftrainer.cluster.works import answer_of
 
         if self.task == "m2t":

@@ -36,6 +36,20 @@ def pack_reading(report: Mapping[str, Any]) -> tuple[list[str], list[Sequence[ob
     return ["", "measured"], rows
 
 
+def repeated(report: Mapping[str, Any]) -> tuple[list[str], list[Sequence[object]]]:
+    """Head and rows of how far the same motion lay apart, asked again in several ways.
+
+    >>> repeated({"determinism, mm": {"mini": {"alone": 0.0}}})
+    (['mm', 'alone'], [['mini', '0']])
+    """
+    told = report["determinism, mm"]
+    ways = list(dict.fromkeys(way for apart in told.values() for way in apart))
+    rows: list[Sequence[object]] = [
+        [model, *(f"{apart[way]:g}" if way in apart else "not tried" for way in ways)] for model, apart in told.items()
+    ]
+    return ["mm", *ways], rows
+
+
 def large_jobs(
     speed: Mapping[str, Any], cost: Mapping[str, Any], counts: Sequence[int] = (10**6, 10**8)
 ) -> tuple[list[str], list[Sequence[object]]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hftrainer.evaluation.scale import flat_cost, large_jobs, pack_reading
+from hftrainer.evaluation.scale import flat_cost, large_jobs, pack_reading, repeated
 from hftrainer.motion.files.atomic import written_whole
 
 _FILE = r"[\w*.-]+\.json(?:#[\w-]+)?"
@@ -252,6 +252,7 @@ def _scaled(how: Callable[..., tuple[list[str], list[Sequence[object]]]]) -> Cal
 
 TABLES: dict[str, Callable[..., str]] = {
     "flat-cost": _scaled(flat_cost), "pack-reading": _scaled(pack_reading), "large-jobs": _scaled(large_jobs),
+    "repeated": _scaled(repeated),
     "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "kernels": kernels,
     "memory": memory, "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
     "published": published, "recall": recall, "calibration": calibration, "physical": physical,

@@ -54,8 +54,9 @@ class Shared:
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
         self.count, self.index = torch.distributed.get_world_size(), torch.distributed.get_rank()
-        self.device = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0")) if kind == "cuda" else None)
+        self.device = torch.device(kind)
         if kind == "cuda":
+            self.device = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(self.device)
 
     def wrap(self, module: nn.Module) -> nn.Module:
