@@ -203,5 +203,12 @@ def test_the_command(tmp_path):
     assert report["after"]["skating"] < report["before"]["skating"]
     (tmp_path / "in").mkdir()
     save(motion, tmp_path / "in" / "a.npz")
-    assert run("in", "out", "--clean").returncode == 0 and (tmp_path / "out" / "a.npz").is_file()
+    save(Motion(skating(6), "joints", FPS), tmp_path / "in" / "b.npz")
+    done = run("in", "out", "--clean", "--workers", "2", "--json")
+    assert done.returncode == 0, done.stderr
     assert np.array_equal(load(tmp_path / "out" / "a.npz").data, clean(motion).data)
+    told = json.loads(done.stdout)["cleaned"]
+    other = before_and_after(Motion(skating(6), "joints", FPS), clean(Motion(skating(6), "joints", FPS)))
+    assert told["motions"] == 2 and told["after"]["skating"] < 0.4 * told["before"]["skating"]
+    assert told["after"]["slide"] == pytest.approx((report["after"]["slide"] + other["after"]["slide"]) / 2, abs=2e-3)
+    assert "cleaned, on average of 2:" in run("in", "again", "--clean").stdout

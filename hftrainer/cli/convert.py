@@ -231,25 +231,29 @@ def changes(report: dict[str, Any]) -> list[str]:
 
 def attempt(job: Job) -> str | None:
     """Convert one file of many; the reason when it could not be done."""
+    return attempted(job)[0]
+
+
+def attempted(job: Job) -> tuple[str | None, dict[str, Any]]:
+    """Convert one file of many; the reason when it could not be done, and what clean-up changed."""
     try:
-        convert_file(job)
+        return None, convert_file(job)[2]
     except (ValueError, OSError) as exc:
-        return str(exc)
-    return None
+        return str(exc), {}
 
 
-def attempts(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, str | None]]:
-    """Each job and why it failed, as they finish."""
+def attempts(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, str | None, dict[str, Any]]]:
+    """Each job, why it failed, and what clean-up changed, as they finish."""
     if workers == 1 or len(jobs) < 2:
         for job in jobs:
-            yield job, attempt(job)
+            yield job, *attempted(job)
         return
     from hftrainer.data.pool import processes
 
     with processes(min(workers, len(jobs)), method="spawn") as pool:
-        waiting = {pool.submit(attempt, job): job for job in jobs}
+        waiting = {pool.submit(attempted, job): job for job in jobs}
         for future in as_completed(waiting):
-            yield waiting[future], future.result()
+            yield waiting[future], *future.result()
 
 
 def convert_folder(
@@ -284,14 +288,22 @@ def convert_folder(
         if goal not in skipped
     ]
     wrong: dict[str, str] = {}
-    for done, (job, reason) in enumerate(attempts(jobs, args.workers), 1):
+    changed: dict[str, dict[str, Any]] = {}
+    for done, (job, reason, change) in enumerate(attempts(jobs, args.workers), 1):
         progress(f"converted {done} of {len(jobs)}")
         if reason is not None:
             wrong[str(job.source)] = " ".join(reason.split())
+        elif change:
+            changed[str(job.source)] = change
     converted = [str(job.target) for job in jobs if str(job.source) not in wrong]
     lines = [f"failed: {reason if file in reason else f'{file}: {reason}'}" for file, reason in sorted(wrong.items())]
     lines.append(f"{len(converted)} converted, {len(skipped)} skipped, {len(wrong)} failed")
-    report = {"converted": converted, "skipped": sorted(map(str, skipped)), "failed": wrong}
+    report: dict[str, Any] = {"converted": converted, "skipped": sorted(map(str, skipped)), "failed": wrong}
+    if changed:
+        from hftrainer.evaluation.clean_up import mean_before_and_after
+
+        report["cleaned"] = mean_before_and_after([changed[file] for file in sorted(changed)])
+        lines += [f"cleaned, on average of {len(changed)}:", *changes(report["cleaned"])]
     return Done(report, lines, code=1 if wrong else 0)
 
 

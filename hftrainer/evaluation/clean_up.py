@@ -74,13 +74,30 @@ def before_and_after(before: Motion, after: Motion) -> dict[str, Any]:
     ground = contacts.ground or 0.0
     rows = [measures(one, contacts.down, ground), measures(two, contacts.down, 0.0)]
     rounded = [{name: round(value, 3) for name, value in row.items()} for row in rows]
-    return {
-        "before": rounded[0], "after": rounded[1], "contacts": round(float(contacts.down.mean()), 3),
-        "rows": [
-            {"what": name, "before": rounded[0][name], "after": rounded[1][name], "unit": unit}
-            for name, unit in _UNITS.items()
-        ],
-    }  # fmt: skip
+    return {**_told(*rounded), "contacts": round(float(contacts.down.mean()), 3)}
+
+
+def mean_before_and_after(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The means of several motions' reports.
+
+    Args:
+        found: one or more results of ``before_and_after``.
+
+    Returns:
+        ``{"motions": how many, "before": {...}, "after": {...}, "rows": [...]}``.
+
+    >>> still = Motion(np.random.default_rng(0).normal(size=(1, 22, 3)).repeat(9, 0), "joints", 20)
+    >>> mean_before_and_after([before_and_after(still, still)])["motions"]
+    1
+    """
+    means = ({name: round(float(np.mean([one[when][name] for one in found])), 3) for name in _UNITS}
+             for when in ("before", "after"))  # fmt: skip
+    return {"motions": len(found), **_told(*means)}
+
+
+def _told(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+    rows = [{"what": name, "before": before[name], "after": after[name], "unit": unit} for name, unit in _UNITS.items()]
+    return {"before": before, "after": after, "rows": rows}
 
 
 def noisy(motion: Motion, seed: int) -> Motion:
@@ -113,10 +130,7 @@ def cleaning_report(generated: Sequence[Motion], captured: Sequence[Motion]) -> 
         found.append(before_and_after(motion, clean(motion)))
         frames += len(motion)
     seconds = time.process_time() - begin
-    mean = {
-        when: {name: round(float(np.mean([row[when][name] for row in found])), 3) for name in _UNITS}
-        for when in ("before", "after")
-    }
+    mean = {when: values for when, values in mean_before_and_after(found).items() if when in ("before", "after")}
     fall, skating = (1 - mean["after"][name] / mean["before"][name] for name in ("slide", "skating"))
     errors = []
     for seed, motion in enumerate(captured):
