@@ -147,7 +147,11 @@ def model_quality(
         say("what editing keeps")
         report["editing"] = kept_by_editing(pipe, dataset)
     say(f"{len(BEHAVIOURS)} prompts, {seeds} motions each")
-    result, _ = behaviours(pipe, seeds)
+    result, made = behaviours(pipe, seeds)
+    if any("chooser" in motion.about for motions in made.values() for motion in motions if motion is not None):
+        say("the same prompts, the first that is drawn")
+        first, _ = behaviours(pipe, seeds, candidates=1)
+        result["first_drawn"] = {part: first[part] for part in ("hold", "unseen", "others")}
     report["behaviour"] = {
         "hold_rate": _bar(result["hold"]["rate"], BARS["hold"]),
         "others_rate": _bar(result["others"]["rate"], BARS["others"], below=True),

@@ -7,7 +7,7 @@ import pytest
 
 from hftrainer.errors import ArtifactError
 from hftrainer.motion.clip import Motion
-from hftrainer.pipelines.choosing import APART
+from hftrainer.pipelines.choosing import APART, fits
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 from tests import tiny
 
@@ -122,8 +122,6 @@ def test_tokens_there_and_back(pipe):
 
 
 def test_the_best_of_several_candidates_is_kept(pipe):
-    from hftrainer.models.evaluator import rank
-
     said = "a person runs"
     one, = pipe([said], [60], seed=5, candidates=1)
     best, = pipe([said], [60], seed=5, candidates=3)
@@ -131,11 +129,27 @@ def test_the_best_of_several_candidates_is_kept(pipe):
     drawn = [pipe([said], [60], seed=(5 + c * APART) % 2**32, candidates=1)[0] for c in range(3)]
     assert len({motion.data.tobytes() for motion in drawn}) == 3
     np.testing.assert_array_equal(drawn[0].data, one.data)
-    place, fit = rank(said, drawn)[0]
-    assert best.about["candidate"] == place and abs(best.about["fit"] - fit) < 1e-3
+    values = fits(said, drawn)
+    place = int(values.argmax())
+    assert best.about["candidate"] == place and abs(best.about["fit"] - values[place]) < 1e-3
     np.testing.assert_array_equal(best.data, drawn[place].data)
     among = pipe(["jumps", said], [40, 60], seed=[1, 5], candidates=3)
     np.testing.assert_allclose(among[1].data, best.data, atol=1e-5)
+
+
+def test_a_motion_fits_the_sentence_that_tells_of_it_better_than_another():
+    from hftrainer.models.evaluator import similarity
+    from hftrainer.motion.representation.hml263 import joints_to_hml263
+    from tests.stick_figure import striding
+
+    ahead, around = (
+        Motion(joints_to_hml263(striding(1.2, seconds=4.0, yaw=yaw)), "hml263", fps=20)
+        for yaw in (0, np.linspace(0, 180, 81))
+    )
+    on, turn = (fits(said, [ahead, around]) for said in ("a person walks forward", "a person walks and turns left"))
+    assert on[0] > on[1] and turn[1] > turn[0]
+    seen = similarity(["a person walks forward"], [ahead, around])[0]
+    assert (np.abs(on - seen) <= 1 + 1e-6).all() and (on != seen).all()
 
 
 def test_nothing_is_chosen_without_a_sentence_or_a_draw(pipe):

@@ -245,10 +245,15 @@ def table(result: Mapping[str, Any]) -> str:
     def cell(share: Mapping[str, Any]) -> str:
         return f"{100 * share['rate']:.0f} % ({share['held']}/{share['of']})"
 
+    first = []
+    if "first_drawn" in result:
+        first = ["", f"Each motion was chosen among several. Of the first drawn, {cell(result['first_drawn']['hold'])} "
+                     "hold. One of the two choosers measures bodies as the rules do, so that the chosen are flattered."]
     lines = [
         f"{result['prompts']} prompts, {result['rules']} rules, {result['motions']} motions "
         f"({result['missing']} missing). Rules hold for **{cell(result['hold'])}**, on prompts with unseen words for "
         f"{cell(result['unseen'])}; the same rules hold for **{cell(result['others'])}** of other prompts' motions.",
+        *first,
         "",
         "| prompt | rule | holds | on other prompts' motions |",
         "|---|---|---:|---:|",

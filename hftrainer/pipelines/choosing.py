@@ -1,8 +1,9 @@
 """Several motions drawn for one sentence, of which the one is kept that fits it best.
 
-What a model draws varies: of several motions, one often does what the others leave out. The built-in evaluator reads
-sentence and motion and knows nothing of the model, so it can tell which. It is a chooser then and no judge any more:
-motions that it chose are not to be scored by it.
+What a model draws varies: of several motions, one often does what the others leave out. Which one it is, two readers
+tell that know nothing of the model: the built-in evaluator, which reads sentence and motion, and what measuring a
+motion lets one say of it, read beside the sentence. They are choosers then and no judges any more: motions that the
+evaluator chose are not to be scored by it, and rules on measures flatter motions that were chosen by measures.
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from hftrainer.data.describe import plain_sentences_of, sentences_of
 from hftrainer.errors import GenerationError
-from hftrainer.models.evaluator import built_in_evaluator, rank
+from hftrainer.models.evaluator import built_in_evaluator, similarity
 from hftrainer.motion.clip import Motion
+from hftrainer.motion.measure import measure
+from hftrainer.motion.representation.convert import convert
 
 #: Between the seeds of a motion's candidates: far from those of other samples. Torch reads 32 bits of a seed.
 APART, _SEEDS = 0x9E3779B1, 2**32
@@ -68,6 +74,41 @@ def candidates_of(
     return rows
 
 
+#: Sentences about a motion that are read beside the one that was asked for: those nearest to it.
+_NEAREST = 3
+
+
+def fits(prompt: str, motions: Sequence[Motion]) -> np.ndarray:
+    """How well motions fit a sentence; more is better.
+
+    Args:
+        prompt: an English sentence.
+        motions: of any representation that leads to hml263, 4 frames or more each.
+
+    Returns:
+        ``(len(motions),)``, -2 to 2: the evaluator's cosine of sentence and motion, and the mean cosine of the sentence
+        and the three nearest sentences that follow from measuring the motion (``data.describe``); 0 for the latter
+        where nothing can be said.
+
+    Raises:
+        ValueError: a motion is too short.
+        NoRouteError: the evaluator cannot read such motions.
+
+    >>> still = Motion(np.zeros((40, 263)), "hml263", fps=20)
+    >>> fits("a person stands", [still]).shape
+    (1,)
+    """
+    seen = similarity([prompt], motions)[0].astype(np.float64)
+    evaluator = built_in_evaluator()
+    wanted = evaluator.texts([prompt], 1)[0]
+    for at, motion in enumerate(motions):
+        body = measure(np.asarray(convert(motion, "joints").data, dtype=np.float64), motion.fps)
+        told = [*sentences_of(body), *plain_sentences_of(body)]
+        if told:
+            seen[at] += np.sort(evaluator.texts(told, len(told)) @ wanted)[-_NEAREST:].mean()
+    return seen
+
+
 def best_of(
     prompts: Sequence[str | None], drawn: Sequence[Candidate], made: Sequence[Motion | GenerationError]
 ) -> list[Motion | GenerationError]:
@@ -97,10 +138,11 @@ def best_of(
         if prompt is None or len(group) == 1 or not motions:
             kept.append(made[group[0]])
             continue
-        (place, fit), *_ = rank(prompt, list(motions.values()))
+        values = fits(prompt, list(motions.values()))
+        place = int(values.argmax())
         at = list(motions)[place]
         choice = {
-            "seed": asked, "candidates": len(group), "candidate": at - group[0], "fit": round(fit, 4),
+            "seed": asked, "candidates": len(group), "candidate": at - group[0], "fit": round(float(values[place]), 4),
             "chooser": built_in_evaluator().hash,
         }  # fmt: skip
         kept.append(motions[at].replace(about={**motions[at].about, **choice}))

@@ -149,7 +149,7 @@ class MaskedPipeline(ChangingPipeline):
                 multiple of a token's frames is made longer and cut; with ``rng="official"`` it is rounded down instead.
             seed: sample ``s`` of any prompt has the generator ``seed + s``; or one seed a prompt.
             samples: motions per prompt.
-            candidates: drawn for each motion; the built-in evaluator keeps the one that fits the sentence best. By
+            candidates: drawn for each motion; the one that fits the sentence best is kept. By
                 default what the bundle says; one with ``rng="official"``.
             masks: settings, see the class.
 

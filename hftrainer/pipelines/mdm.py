@@ -145,7 +145,7 @@ class MDMPipeline(ChangingPipeline):
             frames: of each within ``frame_range``; by default what the bundle says is usual, or six seconds.
             seed: sample ``s`` of any prompt has the generator ``seed + s``; or one seed a prompt.
             samples: motions per prompt.
-            candidates: drawn for each motion; the built-in evaluator keeps the one that fits the sentence best. By
+            candidates: drawn for each motion; the one that fits the sentence best is kept. By
                 default what the bundle says; one with ``rng="official"``.
             prefix: for a network that continues: what they all follow on; its last frames are read.
             drawing: settings, see the class.
