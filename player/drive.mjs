@@ -7,7 +7,7 @@ const browser = await chromium.launch({
   executablePath: process.argv[2], headless: true,
   args: ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist"],
+    "--ignore-gpu-blocklist", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"], // a beep
 });
 
 /** Somebody at the browser: a page and what it keeps, apart from those of others. */
@@ -40,6 +40,7 @@ const verbs = {
   type: ({ text }) => now.page.keyboard.type(text),
   fill: ({ at, text }) => now.page.fill(at, text),
   click: ({ at }) => now.page.click(at),
+  choose: ({ at, value }) => now.page.selectOption(at, value),
   files: ({ at, paths }) => now.page.setInputFiles(at, paths),
   download: async ({ at, path }) => {
     const [file] = await Promise.all([now.page.waitForEvent("download"), now.page.click(at)]);

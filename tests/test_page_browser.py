@@ -1,5 +1,6 @@
 """The page in a real browser against the real server and its built-in models: all that a person may do on it."""
 
+import base64
 import json
 import os
 import re
@@ -39,7 +40,10 @@ class House:
         self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}/"
         if not KEPT:  # one thumbnail is enough to be seen
             examples.PROMPTS = examples.PROMPTS[:1]
-        self.app = create_app(Models())
+        models = Models()
+        for name in models.kinds:
+            models.pipeline(name)  # nobody waits for that in a browser
+        self.app = create_app(models)
         self.server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, timeout_graceful_shutdown=1))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listening]})
         self.thread.start()
@@ -115,11 +119,21 @@ def attach(browser: Browser, *files: Path) -> None:
     browser.tell("ready", what=f"document.querySelectorAll('#ask .chip[data-state=here]').length === {len(files)}")
 
 
+def drop(browser: Browser, file: Path) -> None:
+    """Let a file fall on the page and wait until it is read."""
+    packed = base64.b64encode(file.read_bytes()).decode()
+    browser.ask(
+        f"{{ const held = new DataTransfer(), bytes = Uint8Array.from(atob('{packed}'), c => c.charCodeAt(0));"
+        f" held.items.add(new File([bytes], '{file.name}'));"
+        " document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: held, bubbles: true, cancelable: true})) }"
+    )
+    browser.tell("ready", what="document.querySelectorAll('#ask .chip[data-state=here]').length === 1")
+
+
 def clean(browser: Browser, house: House) -> None:
     """Nothing was complained of, and nobody else was asked."""
     log = browser.tell("log")
-    late = "status of 429"  # a thumbnail that is still being made
-    assert [line for line in log["said"] if late not in line] == []
+    assert log["said"] == []
     assert not [url for url in log["asked"] if not url.startswith((house.url, f"blob:{house.url}"))]
 
 
@@ -212,6 +226,45 @@ def test_two_files_are_joined(visit, house, walk, tmp_path):
     clean(browser, house)
 
 
+def test_a_motion_dropped_on_the_page_is_changed_and_goes_on(visit, house, walk, tmp_path):
+    browser = visit()
+    browser.ask("hftrainerPage.memory.choices.fine = {'mdm-mini': {steps: 5}}")
+    drop(browser, walk)
+    browser.tell("fill", at="textarea", text="a person waves with the left arm")
+    assert browser.ask("document.querySelector('.verbs [aria-pressed=true]').dataset.verb") == "edit"  # from the words
+    assert "left_arm" in browser.ask("[...document.querySelectorAll('.knobs select option')].map(o => o.value)")
+    assert browser.ask("document.querySelector('.knobs select').value") == "left_arm"  # from the words, too
+    browser.picture(kept(tmp_path, "page-edit-asked"), None)
+    browser.tell("press", key="Enter")
+    played(browser)
+    assert browser.ask(f"[{LAST}.verb, {LAST}.knobs.part, {FILM}[0].film.made]") == ["edit", "left_arm", [[0, 1]]]
+    assert "mdm-mini" in browser.ask("document.querySelector('.facts').textContent")
+    assert "left arm" in browser.ask("document.querySelector('.asked .note').textContent")
+    browser.picture(kept(tmp_path, "page-edit"), None)
+    before, changed = positions(hftrainer.load(walk)), []
+    for frame in range(0, 40, 8):
+        shown = np.array(browser.ask(f"{FILM}[0].film.joints({frame})")).reshape(22, 3)
+        changed.append(np.abs((shown - shown[0]) - (before[frame] - before[frame, 0])).max(axis=-1))
+    moved = np.max(changed, axis=0)
+    assert moved[[20, 18]].max() > 0.1 and moved[[1, 2, 4, 5, 7, 8]].max() < 0.1  # the left arm, and not the legs
+
+    browser.tell("click", at=".cell .acts > .holder > .text")  # Use it …
+    browser.tell("click", at=".popup:not([hidden]) [data-verb=predict]")
+    browser.tell("ready", what="document.querySelectorAll('#ask .chip').length === 1")
+    assert browser.ask("document.querySelector('.send').textContent") == "Continue it"
+    kept_for, whole = browser.ask("[...document.querySelectorAll('.knobs output')].map(o => parseFloat(o.textContent))")
+    assert (kept_for, whole) == (1.9, 5.0)  # features know one frame less than joints
+    browser.tell("click", at=".send")
+    played(browser, 2)
+    assert browser.ask(f"{FILM}[1].film.state.last") == 99
+    ((start, end),) = browser.ask(f"{FILM}[1].film.made")
+    assert (start, end) == pytest.approx((0.39, 1))
+    for frame in (0, 20, 38):  # what was kept is kept
+        one, two = (np.array(browser.ask(f"{FILM}[{k}].film.joints({frame})")) for k in (0, 1))
+        assert np.abs(one - two).max() < 0.02
+    clean(browser, house)
+
+
 def test_a_wrong_file_is_refused_in_words(visit, tmp_path):
     wrong = tmp_path / "notes.npy"
     np.save(wrong, np.zeros((30, 7), np.float32))
@@ -255,6 +308,48 @@ def test_history_survives_a_reload_and_a_server_that_forgets(visit, house, tmp_p
     assert browser.ask("document.querySelectorAll('.turn').length") == 1
 
 
+def test_a_motion_that_nobody_has_any_more_is_said(visit, house, walk):
+    browser = visit()
+    attach(browser, walk)
+    browser.tell("click", at="[data-verb=caption]")
+    browser.tell("click", at=".send")
+    played(browser)
+    house.forget()
+    browser.ask(
+        "new Promise(go => { indexedDB.open('hftrainer', 1).onsuccess = e => { const all = e.target.result.transaction("
+        "['files', 'tracks'], 'readwrite'); for (const one of ['files', 'tracks']) all.objectStore(one).clear();"
+        " all.oncomplete = () => go(true) } })"
+    )
+    browser.tell("reload")
+    browser.tell("ready", what="/no longer has this motion/.test(document.querySelector('.film .word')?.textContent)")
+    assert browser.ask("document.querySelector('blockquote').textContent")  # the sentence is still there
+
+
+def test_a_sentence_is_spoken(visit, house):
+    class Ear:
+        heard: list = []
+
+        def words(self, sound: np.ndarray) -> str:
+            self.heard.append(sound)
+            return "a person waves"
+
+    house.app.state.server.speech = Ear()
+    try:
+        browser = visit()
+        assert browser.ask("document.getElementById('speech').textContent") == ""
+        browser.tell("click", at=".mic")
+        browser.tell("ready", what="document.querySelector('.mic').dataset.state === 'listening'")
+        browser.ask("new Promise(go => setTimeout(go, 2500))")  # the browser's stand-in for a microphone beeps
+        browser.tell("click", at=".mic")
+        browser.tell("ready", what="document.querySelector('textarea').value || document.querySelector('.notice span')")
+        assert browser.ask("document.querySelector('.notice').textContent") == ""
+        assert browser.ask("document.querySelector('textarea').value") == "a person waves"
+        assert 1 < len(Ear.heard[0]) / 16000 < 28 and np.abs(Ear.heard[0]).max() > 0.05
+        clean(browser, house)
+    finally:
+        house.app.state.server.speech = None
+
+
 def test_a_phone(visit, house, tmp_path):
     browser = visit(375, 667, scheme="dark")
     wide = "document.documentElement.scrollWidth"
@@ -263,6 +358,7 @@ def test_a_phone(visit, house, tmp_path):
     ask(browser, "a person walks forward and sits down")
     played(browser)
     assert browser.ask(wide) == 375
+    page = browser.picture(kept(tmp_path, "page-phone"), None)
     for button in ("#tools .model", "#ask .holder > .pill", ".cell .more"):
         browser.tell("click", at=button)
         left, right, top, bottom = browser.ask(
@@ -277,7 +373,6 @@ def test_a_phone(visit, house, tmp_path):
         ".filter(b => b.offsetParent).map(b => b.offsetHeight))"
     )
     assert small >= 32  # a thumb finds it
-    page = browser.picture(kept(tmp_path, "page-phone"), None)
     assert page[:5, :5].mean() < 60 and share(page, LEFT) > 0.3
     clean(browser, house)
 

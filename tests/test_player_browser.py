@@ -105,13 +105,20 @@ def test_a_drag_turns_and_a_button_plays(browser, tmp_path):
 
 
 def test_six_side_by_side_and_overlaid(browser, tmp_path):
-    six = [Motion(marching(30 + 6 * k, fps=20 + 2 * k), "joints", 20 + 2 * k, name=f"clip {k}") for k in range(6)]
+    paces = ("strolls", "walks", "marches", "hurries", "jogs", "runs")
+    six = [
+        Motion(marching(30 + 6 * k, fps=20 + 2 * k, heading=0.35 * k - 0.9, speed=0.6 + 0.5 * k), "joints", 20 + 2 * k,
+               name=pace, about={"prompt": f"a person {pace}"})
+        for k, pace in enumerate(paces)
+    ]  # fmt: skip
     browser.play(write_player(six, tmp_path / "six.html", autoplay=False), *((1120, 680) if KEPT else (640, 420)))
     assert browser.ask(SEEN) == 6 and browser.state["panels"] == 6
     names = browser.ask("[...document.querySelectorAll('.panel b')].map(b => b.textContent)")
-    assert names == [f"clip {k}" for k in range(6)]
+    assert names == list(paces)
+    browser.tell("press", key="t")
     browser.ask("hftrainerPlayer.seek(20)")
-    pixels = shot(browser, tmp_path, "player", ".stage")
+    shot(browser, tmp_path, "player")
+    pixels = shot(browser, tmp_path, "player-stage", ".stage")
     height, width = pixels.shape[:2]
     boxes = browser.ask("[...document.querySelectorAll('.panel')].map(p => { const b = p.getBoundingClientRect();"
                         "return [b.x, b.y, b.width, b.height] })")  # fmt: skip
@@ -155,16 +162,15 @@ def test_in_a_notebook(browser, tmp_path):
     assert browser.tell("log")["said"] == []
 
 
-def test_a_minute_of_six_costs_little(browser, tmp_path):
+def test_a_minute_of_six(browser, tmp_path):
+    """It plays to its end; ``tools/player_speed.py`` measures what that costs."""
     six = [Motion(marching(1200), "joints", 20, name=f"clip {k}") for k in range(6)]
     browser.play(write_player(six, tmp_path / "long.html", autoplay=False), 460, 380)
-    assert browser.state["last"] == 1199
-    # what the page itself computes for a picture of six bodies, the drawing of the graphics card left out
-    took = browser.ask(
-        "(() => { const t = hftrainerPlayer.tracks, a = performance.now();"
-        " for (let k = 0; k < 600; k++) t.forEach(one => one.at(k / 11.3)); return (performance.now() - a) / 600 })()"
-    )
-    assert took < 8  # of the 16 ms of a picture, on a busy machine
+    assert browser.state["last"] == 1199 and browser.state["panels"] == 6
+    browser.ask("hftrainerPlayer.seek(1190)")
+    browser.ask("hftrainerPlayer.play()")
+    browser.tell("ready", what="hftrainerPlayer.state().frame < 1190 || hftrainerPlayer.state().frame > 1196")
+    assert browser.state["pictures"] > 1
     clean(browser)
 
 

@@ -122,7 +122,8 @@ def read_key(said: str | None) -> str | None:
     try:
         key = Path(said[1:]).read_text(encoding="utf-8").strip() if said.startswith("@") else said.strip()
     except (OSError, UnicodeDecodeError) as exc:
-        raise RequestError(f"--api-key @FILE must name a text file; {said[1:]} cannot be read: {exc}.") from exc
+        why = exc.strerror if isinstance(exc, OSError) else "it holds no text"
+        raise RequestError(f"--api-key @FILE must name a text file; {said[1:]} cannot be read ({why}).") from exc
     if len(key) < 8 or not key.isascii() or not key.isprintable():
         raise RequestError("--api-key must have at least 8 letters, digits or signs; got another. Take a long one.")
     return key

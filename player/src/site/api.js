@@ -59,10 +59,10 @@ export async function upload(file, name, about = {}) {
   return (await fetched("/api/motions", { method: "POST", body: form })).json();
 }
 
-/** What was said, as text. */
+/** What was said, as text; `sound` is a WAV file. */
 export async function transcribe(sound) {
   const form = new FormData();
-  form.append("file", sound, "speech.webm");
+  form.append("file", sound, "speech.wav");
   return (await (await fetched("/api/transcribe", { method: "POST", body: form })).json()).text;
 }
 

@@ -1,8 +1,8 @@
 // Where one asks: words, motions, which of the five things is meant, and its few numbers.
-import { transcribe } from "./api.js";
 import { el } from "../page.js";
 import { begin, knobs, settings } from "./controls.js";
-import { VERBS, guess } from "./verbs.js";
+import { microphone } from "./speech.js";
+import { VERBS, guess, partName } from "./verbs.js";
 import { button } from "./widgets.js";
 
 export class Composer {
@@ -73,11 +73,19 @@ export class Composer {
       this.knobs.replaceChildren(...(given.length ? knobs(verb, this.values, this.motions, model) : []));
       this.knobs.hidden = !this.knobs.children.length;
     }
+    if (verb === "edit") this.partOf(model);
     this.settings.label();
     const does = verb === "inbetween" && given.length > 1 ? "Join them" : about.send;
     this.go.lastChild.textContent = does;
     this.go.setAttribute("aria-label", does);
     this.go.disabled = !this.ready;
+  }
+
+  /** The part of the body that the words name is the one that changes, until somebody chooses another. */
+  partOf(model) {
+    const select = this.knobs.querySelector("select"), words = this.words.value.toLowerCase();
+    const named = model?.parts.find((part) => words.includes(partName(part)));
+    if (select && named && !select.dataset.chosen) select.value = this.values.part = named;
   }
 
   get ready() {
@@ -189,27 +197,12 @@ export class Composer {
   /** A microphone, where the server understands speech. */
   speech() {
     if (this.mic || !navigator.mediaDevices || !window.MediaRecorder) return;
-    let recorder = null;
-    this.mic = button("icon", "mic", "speak", async () => {
-      if (recorder) return recorder.stop();
-      try {
-        const stream = await navigator.mediaDevices.getUserMedia({ audio: true }), parts = [];
-        recorder = new MediaRecorder(stream);
-        recorder.ondataavailable = (event) => parts.push(event.data);
-        recorder.onstop = async () => {
-          recorder = null;
-          this.mic.setAttribute("aria-pressed", "false");
-          stream.getTracks().forEach((track) => track.stop());
-          try {
-            this.words.value = `${this.words.value} ${await transcribe(new Blob(parts))}`.trim();
-            this.grow();
-            this.refresh();
-          } catch (error) { this.complain(error.message); }
-        };
-        recorder.start();
-        this.mic.setAttribute("aria-pressed", "true");
-      } catch (error) { this.complain(`The microphone could not be used: ${error.message}`); }
-    });
+    this.mic = microphone({ complain: (text) => this.complain(text), say: (text) => this.app.say(text), heard: (text) => {
+      this.words.value = `${this.words.value} ${text}`.trim().slice(0, 500);
+      this.grow();
+      this.refresh();
+      this.words.focus();
+    } });
     this.left.append(this.mic);
   }
 }

@@ -33,7 +33,7 @@ export function knobs(verb, values, motions, model) {
     slider("Keep at the end", values.end, [0.05, 0.45, 0.05], share, set("end"))];
   if (verb !== "edit") return [];
   const parts = model?.parts ?? [];
-  const pick = parts.length ? el("label.pick", {}, el("span", {}, "What changes"), el("select", { onchange: (event) => { values.part = event.target.value || null; } },
+  const pick = parts.length ? el("label.pick", {}, el("span", {}, "What changes"), el("select", { onchange: (event) => { event.target.dataset.chosen = "yes"; values.part = event.target.value || null; } },
     ...parts.map((part) => el("option", { value: part, selected: part === values.part }, partName(part))),
     el("option", { value: "", selected: !values.part }, "the whole body"))) : null;
   return [pick, slider("From", values.from, [0, Math.max(long - 0.2, 0.1), 0.1], seconds, set("from")),

@@ -234,9 +234,12 @@ document.addEventListener("keydown", (event) => {
 /** A picture of an example; the server may still be making it. */
 async function thumb(picture, url, tries = 0) {
   try {
-    picture.src = URL.createObjectURL(await (await fetched(url)).blob());
+    const answer = await fetched(url), coming = answer.status === 202;
+    if (!coming || !tries) picture.src = URL.createObjectURL(await answer.blob());
+    picture.parentNode.dataset.state = coming ? "coming" : "here";
+    if (coming && tries < 300) setTimeout(() => thumb(picture, url, tries + 1), 1000 * (Number(answer.headers.get("Retry-After")) || 2));
   } catch (error) {
-    if (error.after && tries < 20) setTimeout(() => thumb(picture, url, tries + 1), 1000 * error.after);
+    console.info(`no picture: ${error.message}`);
   }
 }
 
@@ -245,14 +248,15 @@ async function learn() {
   const tell = (error) => { console.info(error.message); app.complain(error); };
   const health = get("/api/health").then((said) => {
     if (said.speech) app.composer.speech();
-    at("speech").textContent = said.speech ? "" : "Speech needs whisper, which this server does not have; type instead.";
+    at("speech").textContent = said.speech ? "" : "Speech needs whisper, which this server was started without; type instead.";
   });
   const formats = get("/api/formats").then((said) => { app.formats = said.uploads ?? said.data; });
   const models = get("/api/models").then((said) => { app.models = said.models; app.defaults = said.default; });
   const examples = get("/api/examples").then((said) => at("examples").replaceChildren(...said.examples.map(({ prompt, thumbnail }) => {
     const picture = el("img", { alt: "", width: 160, height: 160 });
+    const example = el("button.example", { type: "button", onclick: () => app.ask("generate", prompt) }, picture, el("span", {}, prompt));
     thumb(picture, thumbnail);
-    return el("button.example", { type: "button", onclick: () => app.ask("generate", prompt) }, picture, el("span", {}, prompt));
+    return example;
   })));
   const done = await Promise.allSettled([health, formats, models, examples].map((one) => one.then(() => app.composer.refresh())));
   const failed = done.find((one) => one.status === "rejected");
