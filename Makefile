@@ -1,8 +1,9 @@
 # make demo       environment, then out/demo.bvh, out/demo.mp4 and out/demo.gif from one sentence
 # make test       the same environment, then lint, types and tests
-# make test-slow  the tests that take minutes each
+# make test-slow  the tests that take minutes each, those on a Ray cluster too
 # make player     what runs in a browser, the player and the page of the server, from player/ (needs Node.js with npm)
 # make fuzz       FUZZ=2000 spoiled files of each kind for every reader
+# make guided     GUIDED=60 seconds of files for each reader of motion, led by which lines they reach
 # make parity     our numbers beside the reference numbers in GOLDEN
 # make wheel      dist/*.whl, the built-in model inside
 # make clean      removes what the above made, but not the environment
@@ -11,10 +12,11 @@ PYTHON ?= python3
 PROMPT ?= a person runs forward and jumps
 GOLDEN ?= tests/golden
 FUZZ   ?= 2000
+GUIDED ?= 60
 BIN    := .venv/bin
 READY  := .venv/ready
 
-.PHONY: demo test test-slow fuzz parity player wheel clean
+.PHONY: demo test test-slow fuzz guided parity player wheel clean
 
 # pip fetches torch, because pip knows this machine's own wheels and indexes; uv does the rest, because it is quick.
 $(READY): pyproject.toml constraints.txt
@@ -38,10 +40,16 @@ test: $(READY)
 
 test-slow: export OMP_NUM_THREADS = 2
 test-slow: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[cluster,onnx]"
 	$(BIN)/python -m pytest -m slow
 
 fuzz: $(READY)
 	HFTRAINER_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/test_fuzz.py tests/test_fuzz_folders.py -m ""
+
+guided: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[fuzz]"
+	for kind in .npz .npy .bvh .csv .trc .c3d .amc .asf; do \
+		$(BIN)/python -m tests.guided $$kind -max_total_time=$(GUIDED) || exit 1; done
 
 parity: $(READY)
 	$(BIN)/python -m tests.parity $(GOLDEN)

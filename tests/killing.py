@@ -90,10 +90,9 @@ def child(words: list[str], touch: int = 0, room: int = 0, count: Path | None = 
     try:
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, 1)
+        os.dup2(sink, 2)  # a log that is a file would have no room either
         if room:
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-        else:
-            os.dup2(sink, 2)
         sys.addaudithook(watch)
         code = main(words)
         if count is not None:

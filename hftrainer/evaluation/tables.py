@@ -111,6 +111,14 @@ def kernels(report: Mapping[str, Any]) -> str:
     return markdown([f"{report['threads_used']} thread, processor ms", "fp32", "bf16"], rows)
 
 
+def exports(report: Mapping[str, Any]) -> str:
+    """What ``hftrainer bench onnx`` measured."""
+    names = ("what", "torch_ms", "bf16_ms", "onnx_ms")
+    rows = [[*(row[name] for name in names), f"{row['apart']:.0e}"] for row in report["rows"]]
+    threads = f"{report['threads_used']} thread{'s' if report['threads_used'] != 1 else ''}, processor ms"
+    return markdown([threads, "torch fp32", "torch bf16", "ONNX fp32", "ONNX apart from fp32, of the spread"], rows)
+
+
 def memory(report: Mapping[str, Any]) -> str:
     """What ``hftrainer bench memory`` measured."""
     peaks: Mapping[str, float] = report["peak_mb"]
@@ -254,6 +262,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "flat-cost": _scaled(flat_cost), "pack-reading": _scaled(pack_reading), "large-jobs": _scaled(large_jobs),
     "repeated": _scaled(repeated),
     "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "kernels": kernels,
+    "exports": exports,
     "memory": memory, "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
     "published": published, "recall": recall, "calibration": calibration, "physical": physical,
 }  # fmt: skip
