@@ -63,6 +63,17 @@ def test_composed_windows_are_made_of_what_they_say_and_repeat():
     assert any(len(m.parts) > 1 for m in made)
 
 
+def test_plans_bring_acts_in_the_order_that_sentences_ask_for():
+    slow, fast = (joints_to_hml263(striding(speed, seconds=4.0)) for speed in (1.2, 1.6))
+    stretches = [Stretch("walk_f", "slow", 0, 79), Stretch("run_f", "fast", 0, 79)]
+    made = Composer(stretches, {"slow": slow, "fast": fast}.__getitem__)
+    kinds = {name for plan in made.plans for part in plan for name in part}
+    assert kinds == {"walk_f", "run_f"} and [["walk_f"], ["run_f"]] in made.plans
+    found = [made._several(np.random.default_rng(k), [["walk_f"], ["run_f"]]) for k in range(20)]
+    told = [[name for name, _, _ in one.parts] for one in found if one is not None]
+    assert told and all(names == ["slow", "fast"] for names in told)
+
+
 def test_nothing_to_compose_is_said_and_not_made_up():
     assert Composer([], BODIES.__getitem__).compose(np.random.default_rng(0)) is None
     vague = [Stretch("lively", "body0", 0, 60)]

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from hftrainer.data.describe import describe, events_of
+from hftrainer.data.describe import describe, events_of, plain_sentences_of
 from hftrainer.data.phrases import PHRASES, SUBJECTS
 from hftrainer.motion.measure import measure
 from hftrainer.motion.skeleton import SMPL22
@@ -45,6 +45,23 @@ def test_words_fit_the_body(name):
         assert not re.search(rf"\b({forbidden})", sentence), sentence
         assert "*" not in sentence and "{" not in sentence and sentence == sentence.strip()
         assert sentence.startswith(SUBJECTS)
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {"circle"}))
+def test_plain_words_fit_the_body_too(name):
+    joints, wanted, forbidden = CASES[name]
+    sentences = plain_sentences_of(measure(joints, FPS))
+    assert len(sentences) <= 3
+    for sentence in sentences:
+        assert re.search(wanted, sentence), sentence
+        assert not re.search(rf"\b({forbidden})", sentence), sentence
+        assert "*" not in sentence and "{" not in sentence and sentence.startswith(SUBJECTS)
+
+
+def test_plain_words_leave_sides_of_circles_out():
+    sentences = plain_sentences_of(measure(CASES["circle"][0], FPS))
+    assert sentences and all("in a circle" in s or "in circles" in s for s in sentences)
+    assert not any("clockwise" in s or "left" in s for s in sentences)
 
 
 def test_two_actions_come_in_their_order():

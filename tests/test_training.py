@@ -254,6 +254,28 @@ def test_composed_clips_have_their_share():
     assert abs(task.weights[-1] - 0.4) < 1e-9 and abs(task.weights.sum() - 1) < 1e-9
 
 
+def test_first_captions_come_more_often_and_composed_clips_are_not_captioned():
+    said = tuple(f"w{i}" for i in range(10))
+    clips = [TokenClip(((1, 2),), ("walks",), "a"), TokenClip(((1, 2),), ("jumps",), "x", True)]
+    bundle = tiny.bundle()
+
+    def task(**settings: float) -> LanguageTask:
+        return LanguageTask(
+            bundle.language_model, bundle.text, clips, clips,
+            LanguageSettings(rows=64, composed=0.5, tasks={"m2t": 1.0}, **settings), fps=20, frames_per_token=4, seed=0,
+        )  # fmt: skip
+
+    rng = np.random.default_rng(0)
+    drawn = [task(first_captions=0.8)._caption(rng, TokenClip(((1, 2),), said, "a")) for _ in range(400)]
+    assert 0.8 < np.mean([word in said[:5] for word in drawn]) < 0.98  # 0.8, and half of the other 0.2
+    made = bundle.text.encode("jumps", add_special_tokens=False).ids
+    answers = {
+        share: [row[: len(made)].tolist() for step in range(4) for row in task(first_captions=share).batch(step)[1]]
+        for share in (0.0, 0.5)
+    }
+    assert made in answers[0.0] and made not in answers[0.5]
+
+
 def test_noise_falls_on_words_in_training_alone():
     vocabulary = tiny.bundle().language_model.vocabulary
     vocabulary.noise = 0.5
