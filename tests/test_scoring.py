@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 
+from hftrainer.cli import answers as answers_of
 from hftrainer.cli import main, scoring
 from hftrainer.cli.entry import make_parser
 from hftrainer.cli.parser import RequestError
+from hftrainer.errors import GenerationError
 from tests import tiny
 from tests.test_drawn import asked, small_evaluator
 from tests.test_evaluation_tasks import build
@@ -98,3 +100,17 @@ def test_wrong_requests(place, tmp_path, capsys, more, said):
         from hftrainer.cli import evaluate
 
         evaluate.check(make_parser("evaluate").read(["real", "--task", "recall", "--workers", "2"]))
+
+
+def test_motions_of_like_length_are_asked_together():
+    asked_for, lengths = [], [*range(40, 0, -1)]
+
+    def work(part):
+        asked_for.append([len(motion) for motion in part])
+        if len(part) > 1 and 3 in asked_for[-1] or asked_for[-1] == [3]:
+            raise GenerationError("three is too many")
+        return [f"of {len(motion)}" for motion in part]
+
+    answers = answers_of.by_length(work, ["x" * n for n in lengths], lambda first: None)
+    assert answers == [None if n == 3 else f"of {n}" for n in lengths]
+    assert asked_for[0] == list(range(1, 33)) and asked_for[-1] == list(range(33, 41))

@@ -76,14 +76,12 @@ def describer(pipe: Any, progress: Progress, best_of: int = 1) -> Describe:
     told: list[str | None] = []
 
     def describe(motions: Sequence[Motion], seed: int) -> list[str | None]:
-        if best_of > 1:
-            told.clear()
-        if not told:
-            for part in chunks(len(motions)):
-                progress(f"captioning {part.start + 1} of {len(motions)} with seed {seed}")
-                told.extend(each_alone(
-                    lambda some: pipe.infer_m2t(some, seed=seed * SEEDS, best_of=best_of), motions[part]
-                ))  # fmt: skip
+        def some(part: Sequence[Motion]) -> list[str]:
+            said: list[str] = pipe.infer_m2t(part, seed=seed * SEEDS, best_of=best_of)
+            return said
+
+        if best_of > 1 or not told:
+            told[:] = by_length(some, motions, lambda first: progress(f"captioning {first} with seed {seed}"))
         return list(told)
 
     return describe
@@ -100,10 +98,20 @@ def completer(pipe: Any, task: str, keep: tuple[float, float], progress: Progres
                 arrays = pipe.infer_inbetween(part, keep=keep, seed=seed)
             return [motion.replace(data=array) for motion, array in zip(part, arrays, strict=True)]
 
-        made: list[Motion | None] = []
-        for part in chunks(len(motions)):
-            progress(f"{task} {part.start + 1} of {len(motions)} with seed {seed}")
-            made += each_alone(some, motions[part])
-        return made
+        return by_length(some, motions, lambda first: progress(f"{task} {first} with seed {seed}"))
 
     return complete
+
+
+def by_length(
+    work: Callable[[Sequence[Any]], Sequence[Any]], motions: Sequence[Motion], say: Callable[[str], None]
+) -> list[Any]:
+    """``each_alone`` of so many motions at once, those of like length together; answers in the order of the motions."""
+    order = sorted(range(len(motions)), key=lambda at: len(motions[at]))
+    answers: list[Any] = [None] * len(motions)
+    for part in chunks(len(order)):
+        say(f"{part.start + 1} of {len(order)}")
+        rows = order[part]
+        for at, answer in zip(rows, each_alone(work, [motions[at] for at in rows]), strict=True):
+            answers[at] = answer
+    return answers

@@ -31,8 +31,9 @@ def card(name: str, about: Mapping[str, Any], report: Mapping[str, Any], terms: 
         MARK, "", f"# {name}", "",
         "An evaluator: it puts English sentences and motions into one space, where what belongs together is near. Its "
         "numbers may be compared among themselves and with no other evaluator's.", "",
-        "```bash", f'hftrainer search "a person walks" --in motions/ --evaluator {name}/',
-        f"hftrainer evaluate motiongpt --task t2m --data DIR --evaluator {name}/ -o report.json", "```", "",
+        "```bash", 'hftrainer search "a person walks" --in motions/ --evaluator FOLDER',
+        "hftrainer evaluate motiongpt --task t2m --data DIR --evaluator FOLDER -o report.json", "```", "",
+        "FOLDER is the folder that this card lies in.", "",
         "## Measured", "",
         f"Real motions of the split {dataset['split']} of {dataset['name']}, by `hftrainer evaluate real`. 'of 32' is "
         "told from 31 others, 'of all' from all; where 'same sentence counts', every motion of which the sentence is "
@@ -41,7 +42,7 @@ def card(name: str, about: Mapping[str, Any], report: Mapping[str, Any], terms: 
         "`calibration.json` keeps this row: a report of this dataset whose real motions score otherwise does not hold.",
         "", calibration(report),
         *(["## How it was made", "", *made, "", "All settings stand in `evaluator.json`.", ""] if made else []),
-        "## Licence", "", *terms, "",
+        "## Licence", "", "```text", *terms, "```", "",
     ])  # fmt: skip
 
 
