@@ -1,9 +1,12 @@
 """Jobs on a Ray cluster of several raylets, with workers and a whole machine of it killed in the middle."""
 
+import inspect
 import json
 import os
 import signal
+import socket
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,51 +32,61 @@ PATIENT = {
 }  # fmt: skip
 
 
-def patiently(get_node):
-    """Ask for a new raylet for a minute; Ray's thirty seconds are too few where several start on one busy core."""
+@contextmanager
+def patience():
+    """Ray as it is begun on one busy core.
 
-    def wait(*which):
-        for _ in range(60):
+    A raylet ends itself when one of its helpers takes more than fifteen seconds to say its port in a file, and who
+    starts a raylet asks for it for thirty. So the port is chosen before and said at once, the helper that needs no
+    other ports is taken, and the asking goes on for five minutes.
+    """
+    from ray._private import services, utils
+
+    found = services.get_node, services.start_raylet, utils.get_dashboard_dependency_error
+    signature = inspect.signature(services.start_raylet)
+
+    def start_raylet(*args, **words):
+        given = signature.bind(*args, **words).arguments
+        for name in ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port"):
+            (Path(given["session_dir"]) / f"{name}_{given['node_id']}").write_text("-1")
+        with socket.socket() as one:
+            one.bind(("", 0))
+            words["runtime_env_agent_port"] = one.getsockname()[1]
+        file = Path(given["session_dir"]) / f"runtime_env_agent_port_{given['node_id']}"
+        file.write_text(str(words["runtime_env_agent_port"]))
+        return found[1](*args, **words)
+
+    def get_node(*which):
+        for _ in range(300):
             try:
-                return get_node(*which)
+                return found[0](*which)
             except RuntimeError:
                 time.sleep(1)
-        return get_node(*which)
+        return found[0](*which)
 
-    return wait
-
-
-def added(cluster, **how):
-    """One more raylet; one whose helper took longer than fifteen seconds to start has ended itself, and is replaced."""
-    for attempt in range(5):
-        try:
-            return cluster.add_node(**{"num_cpus": 1, "object_store_memory": 100 << 20, **how})
-        except Exception as error:
-            if attempt == 4 or "timed out during startup" not in str(error):
-                raise
+    before = {name: os.environ.get(name) for name in PATIENT}
+    os.environ |= PATIENT
+    services.get_node, services.start_raylet = get_node, start_raylet
+    utils.get_dashboard_dependency_error = lambda: "no dashboard is wanted"
+    yield
+    services.get_node, services.start_raylet, utils.get_dashboard_dependency_error = found
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """A head without work and two machines of one processor each."""
-    from ray._private import services, utils
     from ray.cluster_utils import Cluster
 
-    before = {name: os.environ.get(name) for name in PATIENT}
-    found = services.get_node, utils.get_dashboard_dependency_error
-    os.environ |= PATIENT
-    services.get_node = patiently(found[0])
-    utils.get_dashboard_dependency_error = lambda: "no dashboard is wanted"  # the small helper starts in time
-    made = Cluster()
-    added(made, num_cpus=0, include_dashboard=False)
-    nodes = [added(made) for _ in range(2)]
-    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
-    yield made, nodes
-    ray.shutdown()
-    made.shutdown()
-    services.get_node, utils.get_dashboard_dependency_error = found
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with patience():
+        made = Cluster()
+        made.add_node(num_cpus=0, object_store_memory=100 << 20, include_dashboard=False)
+        nodes = [made.add_node(num_cpus=1, object_store_memory=100 << 20) for _ in range(2)]
+        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        yield made, nodes
+        ray.shutdown()
+        made.shutdown()
 
 
 def sums(folder: Path) -> list[tuple[int, str]]:
