@@ -18,8 +18,6 @@ from hftrainer.cli.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
-
     from hftrainer.cluster.job import Answer, Do, Item, Job, Work
     from hftrainer.data.shards import Shard
     from hftrainer.evaluation.population import Sample
@@ -216,8 +214,8 @@ class Answered:
         """Sentences of motions."""
         return [str(self._answer(self._about(motion, seed))["caption"]) for motion in motions]
 
-    def infer_prediction(self, motions: Sequence[Motion], *, seed: int, **how: Any) -> list[np.ndarray]:
-        """Whole motions of parts."""
+    def infer_prediction(self, motions: Sequence[Motion], *, seed: int, **how: Any) -> list[Any]:
+        """Whole motions of parts, arrays."""
         return [self._motion(self._about(motion, seed)).data for motion in motions]
 
     infer_inbetween = infer_prediction
