@@ -57,6 +57,12 @@ with open(job["target"], "w") as file:
     json.dump(found, file)
 """
 
+_WRITE = """
+_, body, _ = opened(job["source"])
+bpy.context.view_layer.objects.active = body
+bpy.ops.export_anim.bvh(filepath=job["target"], frame_start=0, frame_end=job["frames"] - 1, global_scale=100.0)
+"""
+
 _DRAW = """
 def painted(name, colour=None, attribute=None):
     made = bpy.data.materials.new(name)
@@ -98,11 +104,11 @@ if not skins:  # a BVH has no skin: a ball at each joint, a stick along each bon
 bpy.ops.mesh.primitive_plane_add(size=60, location=(0, 0, job["floor"]))
 bpy.context.object.is_shadow_catcher = True
 sun = bpy.data.objects.new("sun", bpy.data.lights.new("sun", "SUN"))
-sun.data.energy, sun.data.angle, sun.rotation_euler = 3.0, 0.1, (0.7, 0.15, 0.5)
+sun.data.energy, sun.data.angle, sun.rotation_euler = 2.3, 0.1, (0.7, 0.15, 0.5)
 scene.collection.objects.link(sun)
 world = bpy.data.worlds.new("sky")
 world.use_nodes = True
-world.node_tree.nodes["Background"].inputs["Strength"].default_value = 1.0
+world.node_tree.nodes["Background"].inputs["Strength"].default_value = 0.75
 world.node_tree.nodes["Background"].inputs["Color"].default_value = (0.9, 0.93, 1.0, 1.0)
 scene.world = world
 camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
@@ -146,6 +152,11 @@ class Seen:
 def drawn(path: Path, picture: Path, **view: Any) -> None:
     """Draw one frame of a file as Blender opens it: ``frame``, ``fps``, ``eye``, ``middle``, ``angle``, ``floor``, …"""
     _run(_OPEN + _DRAW, {"source": str(path), **view}, picture)
+
+
+def written_bvh(path: Path, target: Path, frames: int, fps: float) -> None:
+    """Open a file in Blender, and write a BVH with Blender's own exporter: +Z up, position channels at every joint."""
+    _run(_OPEN + _WRITE, {"source": str(path), "frames": frames, "fps": round(fps)}, target)
 
 
 def _run(script: str, job: dict[str, Any], target: Path | None = None) -> Any:
