@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hftrainer.rendering.camera import Camera
@@ -10,6 +12,7 @@ SKY = ((243, 246, 250), (231, 236, 244))
 FLOOR = ((214, 221, 232), (238, 241, 246))
 GRID = (176, 187, 204)
 SHADOW = (52, 62, 86)
+_TIERS = (0.015, 0.04, 0.1, 0.25)  # cells from a line: pixels that see little of the floor are near few lines
 _REACH = 5.0  # metres of grid around the camera's target
 
 
@@ -43,6 +46,33 @@ def reach_of(camera: Camera, scale: float) -> float:
     """Metres around the target in which the floor has lines: as far as they lie in front of the camera."""
     ahead = camera.distance * np.cos(np.arcsin(camera.axes[2, 1]))
     return float(min(_REACH * max(scale, 0.3), 0.92 * ahead))
+
+
+@dataclass(frozen=True, eq=False)
+class Tier:
+    """Pixels that may show a line, in the order of where they lie in their cell of the grid.
+
+    Attributes:
+        reach: how far from a line one of them may show it, cells, 0.5 at most.
+        hits: their numbers in the picture.
+        phase: where each lies in its cell, 0 to 1, never falling.
+        fine: how many pixels a cell has there.
+        strong: how strong a line is there, 0 to 1.
+    """
+
+    reach: float
+    hits: np.ndarray
+    phase: np.ndarray
+    fine: np.ndarray
+    strong: np.ndarray
+
+    def near(self, at: float) -> list[slice]:
+        """Those that are within reach of a phase, which goes round."""
+        low, high = at - self.reach, at + self.reach
+        spans = [(max(low, 0.0), min(high, 1.0))]
+        spans += [(low + 1, 1.0)] if low < 0 else []
+        spans += [(0.0, high - 1)] if high > 1 else []
+        return [slice(*np.searchsorted(self.phase, np.array(span, np.float32)).tolist()) for span in spans]
 
 
 class Ground:
@@ -80,33 +110,42 @@ class Ground:
         self.whole = _whole(self.plain)
         self.lined = self._lined(0) if camera.still else None
 
-    def _lines(self, axis: int, fade: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What is known of the lines across one axis: pixels that may show one, and of each of those where it is (in
-        cells of the grid), how many of it a cell has, how strong a line is there, and how far to the lines' colour."""
+    def _lines(self, axis: int, fade: np.ndarray) -> list[Tier]:
+        """What is known of the lines across one axis, the pixels that see much of the floor apart from the others."""
         place = self.place[axis] / self.step
         grain = sum(np.abs(np.gradient(place, axis=way)) for way in (0, 1))  # cells in a pixel
         strong = np.clip(1.6 - 4 * grain, 0, 1) * fade
-        hits = np.flatnonzero(strong > 0.004)
-        known = (place.ravel()[hits], 1 / np.maximum(grain.ravel()[hits], 1e-9), strong.ravel()[hits])
-        return hits, *(each.astype(np.float32) for each in known)
+        reach = (0.5 + self.thick / 2) * grain
+        tiers, least = [], 0.0
+        for most in (*_TIERS, float(reach.max()) + 1e-6):
+            hits = np.flatnonzero((strong > 0.004) & (reach >= least) & (reach < most))
+            phase = place.ravel()[hits] % 1
+            order = np.argsort(phase)
+            hits = hits[order]
+            fine = 1 / np.maximum(grain.ravel()[hits], 1e-9)
+            known = (each.astype(np.float32) for each in (phase[order], fine, strong.ravel()[hits]))
+            tiers.append(Tier(min(most, 0.5), hits, *known))
+            least = most
+        return tiers
 
     def _lined(self, frame: int) -> np.ndarray:
         """``(H, W, 3)`` uint8."""
-        line = np.zeros(self.plain.shape[:2], np.float32)
-        for (hits, at, fine, strong), middle in zip(self.lines, self.camera.target[frame, [0, 2]], strict=True):
-            away = at + np.float32(middle / self.step)
-            away -= np.rint(away)
-            np.abs(away, out=away)
-            near = np.flatnonzero(away * fine < np.float32(0.5 + self.thick / 2))
-            cover = np.float32(0.5 + self.thick / 2) - away[near] * fine[near]
-            cover = np.minimum(cover, np.float32(min(1.0, self.thick))) * strong[near]
-            near = hits[near]
-            flat = line.ravel()
-            flat[near] = np.maximum(flat[near], cover)
-        drawn = np.flatnonzero(line)
-        picture, plain = self.whole.copy(), self.plain.reshape(-1, 3)[drawn]
-        plain += (np.array(GRID, np.float32) - plain) * line.ravel()[drawn, None]
-        picture.reshape(-1, 3)[drawn] = _whole(plain)
+        line, drawn = np.zeros(self.plain.shape[0] * self.plain.shape[1], np.float32), []
+        for tiers, middle in zip(self.lines, self.camera.target[frame, [0, 2]], strict=True):
+            at = float(-middle / self.step) % 1  # the phase of pixels that lie on a line
+            for tier in tiers:
+                for part in tier.near(at):
+                    away = np.abs(tier.phase[part] - np.float32(at))
+                    away = np.minimum(away, 1 - away)
+                    cover = np.float32(0.5 + self.thick / 2) - away * tier.fine[part]
+                    cover = np.clip(cover, 0, np.float32(min(1.0, self.thick))) * tier.strong[part]
+                    hits = tier.hits[part]
+                    line[hits] = np.maximum(line[hits], cover)
+                    drawn.append(hits)
+        pixels = np.concatenate(drawn)
+        picture, plain = self.whole.copy(), self.plain.reshape(-1, 3)[pixels]
+        plain += (np.array(GRID, np.float32) - plain) * line[pixels, None]
+        picture.reshape(-1, 3)[pixels] = _whole(plain)
         return picture
 
     def picture(self, frame: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from typing import Any
@@ -131,11 +132,12 @@ def rendering_speed(frames: int = 200, size: int = 512, repeats: int = 5) -> dic
         repeats: how often; the median and the fastest are told.
 
     Returns:
-        JSON values: ``frames_per_second`` (median), ``fastest``, ``plain_frames_per_second`` (each frame by itself, one
-        thread), ``ratio``, ``bar`` and ``holds``; ``body`` as ``body_speed`` tells it.
+        JSON values: ``cores`` that this process may use, ``frames_per_second`` (median), ``fastest``,
+        ``plain_frames_per_second`` (each frame by itself, one thread), ``ratio``, ``bar`` and ``holds``; ``body`` as
+        ``body_speed`` tells it.
 
     >>> sorted(rendering_speed(4, 64, 1))[:3]
-    ['bar', 'body', 'device']
+    ['bar', 'body', 'cores']
     """
     joints = marching(frames)
     for _ in draw_frames(joints[:2], 20.0, size=size, caption="a person walks"):
@@ -153,6 +155,7 @@ def rendering_speed(frames: int = 200, size: int = 512, repeats: int = 5) -> dic
     return {
         "what": f"{frames} frames at {size} x {size}, encoding left out",
         "device": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "frames_per_second": round(rate, 1),
         "fastest": round(max(rates), 1),
         "plain_frames_per_second": round(other, 1),

@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 from functools import lru_cache
 
-import numpy as np
-
 from hftrainer.motion.clip import Motion
-from hftrainer.motion.skeleton import SMPL22
+from hftrainer.rendering.speed import marching
 from hftrainer.serving.jobs import Job, Jobs, Row
 from hftrainer.serving.models import Models
 from hftrainer.serving.motions import file_bytes
@@ -73,8 +71,4 @@ class Examples:
 @lru_cache(maxsize=1)
 def waiting_picture() -> bytes:
     """A figure that stands and waits, in the place of a picture that is being made."""
-    standing = np.zeros((1, len(SMPL22.joints), 3))
-    for joint, parent in enumerate(SMPL22.parents):
-        if parent >= 0:
-            standing[:, joint] = standing[:, parent] + SMPL22.rest[joint]
-    return file_bytes(Motion(standing, "joints", 20), ".webp", size=SIZE, fps=FPS, caption=None)
+    return file_bytes(Motion(marching(1), "joints", 20), ".webp", size=SIZE, fps=FPS, caption=None)

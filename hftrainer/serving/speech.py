@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import json
@@ -82,13 +83,13 @@ class Speech:
             return str(processor.batch_decode(tokens, skip_special_tokens=True)[0]).strip()
 
     def _load(self) -> tuple[Any, Any]:
-        from transformers import WhisperForConditionalGeneration, WhisperProcessor
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()
-        here = {"local_files_only": True}
-        model = WhisperForConditionalGeneration.from_pretrained(self.folder, use_safetensors=True, **here)
-        return model.to(self.device).eval(), WhisperProcessor.from_pretrained(self.folder, **here)
+        whispers: Any = importlib.import_module("transformers")
+        whispers.utils.logging.disable_progress_bar()
+        model = whispers.WhisperForConditionalGeneration.from_pretrained(
+            self.folder, use_safetensors=True, local_files_only=True
+        )
+        processor = whispers.WhisperProcessor.from_pretrained(self.folder, local_files_only=True)
+        return model.to(self.device).eval(), processor
 
 
 def sound_of(content: bytes) -> np.ndarray:
