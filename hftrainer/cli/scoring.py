@@ -73,7 +73,7 @@ def works(args: argparse.Namespace) -> list[Work]:
         shared += [] if value is None else [flag, str(value)]
     shared += ["--skip-existing"] if args.skip_existing else []
     own = {"t2m": ("--multimodality", args.multimodality), "m2t": ("--best-of", args.best_of)}
-    found = [("real", find_evaluator(args.evaluator).name, "recall", [])]
+    found: list[tuple[str, str, str, list[str]]] = [("real", find_evaluator(args.evaluator).name, "recall", [])]
     for name, kind in built_in().items():
         found += [(kind.name, f"{name}-{task}", task, ["--model", name]) for task in tasks_of(kind.name)]
     made = []

@@ -65,7 +65,7 @@ def show_real_motions(run: Path, data: str, progress: Progress) -> tuple[dict[st
         done = evaluate.run(make_parser("evaluate").read(words), progress)
     except (KeyError, ValueError, FileNotFoundError) as error:
         return None, [f"not shown real motions: {error.args[0] if error.args else error}"]
-    return done.report, done.lines[:-1]
+    return done.report, list(done.lines[:-1])
 
 
 def run(args: argparse.Namespace, progress: Progress) -> Done:
@@ -94,7 +94,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     report = {"recipe": str(recipe), "artifact": str(artifact), "seconds": round(time.monotonic() - started, 1)}
     if not is_first_process():
         return Done(report, [])
-    settings, lines = read_recipe(recipe, changes), []
+    settings = read_recipe(recipe, changes)
+    lines: list[str] = []
     if settings["kind"] == "evaluator":
         report["recall"], lines = show_real_motions(out, str(settings["data"]), progress)
     return Done(report, [*lines, str(artifact)])
