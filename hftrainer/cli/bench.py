@@ -94,7 +94,10 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     if args.what in ("quality", "samplers"):
         asked["say"] = progress
     progress(f"measuring {args.what}")
-    report = getattr(import_module(module), function)(**asked)
+    try:
+        report = getattr(import_module(module), function)(**asked)
+    except ModuleNotFoundError as error:  # a package of an extra; the message names it
+        raise RequestError(str(error)) from error
     text = json.dumps(report, indent=2, ensure_ascii=False)
     if args.output:
         Path(args.output).parent.mkdir(parents=True, exist_ok=True)
