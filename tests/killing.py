@@ -62,7 +62,7 @@ def numbers(file: Path) -> bytes:
     return json.dumps(report).encode()
 
 
-def weights(file: Path) -> bytes | None:
+def learned(file: Path) -> bytes | None:
     """Weights and statistics; logs and cards say how long it took."""
     return file.read_bytes() if file.suffix in (".safetensors", ".npy") else None
 
@@ -209,7 +209,7 @@ def works(folder: Path) -> dict[str, Work]:
             out / "build",
         ),
         "train": Work(
-            train, out / "train", (*train, "--resume"), "last.pt", weights
+            train, out / "train", (*train, "--resume"), "last.pt", learned
         ),
     }
 
