@@ -1,12 +1,13 @@
 """Put a trained evaluator into the package with the real row that reports are tested against.
 
     hftrainer train recipes/evaluator-mini.toml -o runs/evaluator-mini
-    python tools/built_in_evaluator.py runs/evaluator-mini/artifact --data data/mocap
+    hftrainer train recipes/evaluator-mini-2.toml -o runs/evaluator-mini-2
+    python tools/built_in_evaluator.py runs/evaluator-mini-2/artifact --data data/mocap
     python tools/tables.py
     hftrainer cards --only evaluator --write-local
 
-Its card is the page ``docs/model_zoo/evaluator.md``, whose tables the third line fills; the fourth puts the page beside
-the weights. The second writes ``hftrainer/artifacts/evaluator-mini``, ``results/evaluator-mini.json`` and
+Its card is the page ``docs/model_zoo/evaluator.md``, whose tables the fourth line fills; the fifth puts the page beside
+the weights. The third writes ``hftrainer/artifacts/evaluator-mini``, ``results/evaluator-mini.json`` and
 ``results/evaluator-mini/``.
 """
 
@@ -41,7 +42,7 @@ def main() -> None:
     log = args.artifact.parent / "log.jsonl"
     if log.is_file():
         (args.results / NAME).mkdir(exist_ok=True)
-        shutil.copy(log, args.results / NAME / "log.jsonl")
+        shutil.copy(log, args.results / NAME / f"{args.artifact.parent.name}.jsonl")
 
 
 if __name__ == "__main__":
