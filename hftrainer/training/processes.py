@@ -91,6 +91,11 @@ class Whole:
     def load(
         self, out: Path, found: Mapping[str, Any], network: nn.Module, optimizer: torch.optim.Optimizer
     ) -> None:
+        """Take the two from a checkpoint.
+
+        Raises:
+            ArtifactError: it was saved in shares.
+        """
         if "shares" in found:
             raise ArtifactError(
                 f"{out / 'last.pt'} must be a whole checkpoint; it is in shares of {found['processes']} processes. "
