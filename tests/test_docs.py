@@ -52,6 +52,21 @@ def test_commands_parse(words):
     make_parser(verb).read(rest)
 
 
+def test_every_command_of_the_original_has_one_here():
+    """The table of docs/coming-from.md: its left column is complete, and what stands in the next one parses."""
+    rows = [line.strip("|").split(" | ") for line in (ROOT / "docs" / "coming-from.md").read_text().splitlines()]
+    table = [row for row in rows if len(row) == 3 and "---" not in row[0]]
+    there = " ".join(row[0] for row in table)
+    for command in ("-m train", "stage1", "stage2", "stage3", "-m test", "demo.py", "app.py", "-m fit", "render.py",
+                    "get_motion_code", "get_code_visual", "plys2npy", "fbx_output"):  # fmt: skip
+        assert command in there, command
+    ours = [shlex.split(command)[1:] for row in table for command in re.findall(r"`(hftrainer [^`]+)`", row[1])]
+    complete = [words for words in ours if len(words) > 2]
+    assert len(complete) >= 15
+    for words in complete:
+        make_parser(words[0]).read(words[1:])
+
+
 def test_a_wrong_command_would_be_seen():
     (words,) = commands('text\n```bash\nhftrainer generate "a walk" \\\n  --secnds 4  # four\n```\n')
     assert words == ["generate", "a walk", "--secnds", "4"]
