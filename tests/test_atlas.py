@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from hftrainer.cli.entry import main
+from hftrainer.motion.representation.hml263 import kit251_to_joints
+from hftrainer.motion.skeleton import KIT21
 from hftrainer.rendering.atlas import atlas_page, counted, nearest
 from tests import tiny
 
@@ -39,7 +41,7 @@ def test_the_page_holds_the_joints_and_nothing_from_elsewhere():
     assert not re.search(r"(?:src|href)=|https?://|@import", page)
 
 
-@pytest.mark.parametrize("joints", [np.zeros((2, 1, 22, 3)), np.zeros((2, 4, 21, 3)), np.full((1, 2, 22, 3), np.nan)])
+@pytest.mark.parametrize("joints", [np.zeros((2, 1, 22, 3)), np.zeros((2, 4, 20, 3)), np.full((1, 2, 22, 3), np.nan)])
 def test_other_joints_are_refused(joints):
     with pytest.raises(ValueError, match="joints must be finite and have shape"):
         atlas_page(joints, np.zeros((2, 1), int), "x")
@@ -54,3 +56,14 @@ def test_the_verb_writes_every_token_and_refuses_another_ending(tmp_path, capsys
     assert main(["tokens", "-o", str(tmp_path / "atlas.bvh")]) == 2 and not (tmp_path / "atlas.bvh").exists()
     assert main(["tokens", "-o", str(page), "--data", str(tmp_path / "nowhere")]) == 2
     assert "must be a dataset folder" in capsys.readouterr().err
+
+
+def test_the_tokens_of_a_kit_model_are_metres_on_its_own_skeleton(tmp_path):
+    bundle = tiny.bundle(representation="kit251")
+    bundle.save_pretrained(tmp_path / "model")
+    assert main(["tokens", str(tmp_path / "model"), "-o", str(tmp_path / "kit.html")]) == 0
+    data = data_of((tmp_path / "kit.html").read_text())
+    assert data["parents"] == list(KIT21.parents) and data["head"] == 4 and data["sides"][5] == 1
+    made = kit251_to_joints(bundle.detokenize([7, 7]).data)
+    shown = np.frombuffer(base64.b64decode(data["joints"]), "<i2").reshape(16, 8, 21, 3)[7]
+    assert np.abs(shown - (made - made[:1, :1] * [1, 0, 1])).max() <= 0.51  # thousandths of a metre, as KIT has them

@@ -1,6 +1,7 @@
 """MotionGPT's tasks: what is kept stays as it was and where it was, what is hidden stays hidden, failures are named."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from hftrainer.errors import GenerationError
 from hftrainer.motion import Motion
 from hftrainer.motion.files import load, save
 from hftrainer.motion.representation.hml263 import hml263_to_joints, joints_to_hml263, recover_root
-from hftrainer.pipelines import gaps, speech
+from hftrainer.pipelines import gaps, instructions, speech
 from hftrainer.pipelines.decoding import Spoken
 from hftrainer.pipelines.gaps import medoid
-from hftrainer.pipelines.instructions import follow, read_lines
+from hftrainer.pipelines.instructions import Line, follow, read_lines
 from hftrainer.pipelines.joining import Place, complete, place_of
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
 from tests import tiny
@@ -186,6 +187,28 @@ def test_no_words_are_a_failure(released, clip, monkeypatch):
         says(monkeypatch, answer)
         with pytest.raises(GenerationError, match="motion 0"):
             released.infer_m2t([clip])
+
+
+def test_words_of_many_instructions_come_together_and_those_that_fail_alone(released, clip, monkeypatch):
+    """Each line has its own question; an answer that is none is counted in its place, and loses no other."""
+    first = released.bundle.language_model.config.first_motion
+    calls = []
+
+    def speak(network, requests, *_, **__):
+        calls.append(requests)
+        return [Spoken((first + 3,) if at == 1 else (released.bundle.text.token_to_id("walks"),), True)
+                for at in range(len(requests))]  # fmt: skip
+
+    monkeypatch.setattr(speech, "speak", speak)
+    here, gone = (Path("clip.npy"),), (Path("gone.npy"),)
+    lines = [Line(0, "what is <motion>", here), Line(1, "say <motion>", here), Line(2, "frames in <motion>", gone),
+             Line(3, "a person left"), Line(4, "what is <motion>")]  # fmt: skip
+    monkeypatch.setattr(instructions, "load", lambda file: clip if file.name == "clip.npy" else load(file))
+    done = list(follow(released, lines, "m2t"))
+    assert [len(requests) for requests in calls] == [3]
+    assert [outcome.text for outcome in done if outcome.problem is None] == ["walks", "walks"]
+    assert [outcome.line.number for outcome in done if outcome.problem is not None] == [1, 2, 4]
+    assert "motion_id_3" in done[1].problem and "gone.npy" in done[2].problem and "codes" in done[4].problem
 
 
 # ---------------------------------------------------------------------------------------------- prediction
@@ -369,6 +392,23 @@ def test_impossible_joins(pipe, clip):
     for gap, said in ((None, "seconds between"), (0.01, "at least 0.05"), (10.0, "up to 64 frames at once; got 200")):
         with pytest.raises(ValueError, match=said):
             pipe.inbetween(clip, clip, gap=gap)
+
+
+def test_settings_of_gaps_that_are_none_are_refused(pipe, clip):
+    with pytest.raises(ValueError, match="caption must be left out of an in-between"):
+        pipe.inbetween(clip, caption="a person jumps")
+    with pytest.raises(ValueError, match="caption must be left out of an in-between"):
+        pipe.infer_inbetween([clip, clip], captions=[None, "a person jumps"])
+    with pytest.raises(ValueError, match="seed must be a whole number; got none"):
+        pipe.predict(clip, seed=None)
+    with pytest.raises(TypeError, match="temprature"):
+        pipe.predict(clip, temprature=0.5)
+
+
+def test_an_own_instruction_shows_both_ends(pipe, clip, monkeypatch):
+    texts = asked(pipe, monkeypatch)
+    pipe.inbetween(clip, instruction="walks through <Motion_Placeholder_Masked>", candidates=1)
+    assert texts[0].startswith("walks through <motion_id_16>") and texts[0].count(f"<motion_id_{CODES + 2}>") == 8
 
 
 def test_inbetween_arrays(pipe, clip, monkeypatch):

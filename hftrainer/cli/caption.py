@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from hftrainer.cli.answers import chunks
 from hftrainer.cli.convert import check_names
 from hftrainer.cli.motions import add_model_flags, check_files, open_model, read_motion
 from hftrainer.cli.parser import Done, Parser, RequestError, whole
@@ -35,25 +36,49 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     check_names(args.named)
     pipe = open_model(args, progress, "caption")
     from hftrainer.errors import GenerationError
+    from hftrainer.motion import Motion
 
+    clips: dict[int, Motion] = {}
+    said: dict[int, list[str]] = {}
+    problems: dict[int, str] = {}
+
+    def describe(part: list[int]) -> None:
+        """All together, or, where one of them fails, one after the other."""
+        try:
+            rows = pipe.infer_m2t(
+                [clips[at] for at in part], seed=args.seed, candidates=args.candidates, best_of=args.best_of,
+                frames_in_prompt=args.say_frames, instruction=args.instruction,
+            )  # fmt: skip
+        except (ValueError, GenerationError) as exc:
+            if len(files) == 1:
+                raise
+            if len(part) == 1:
+                problems[part[0]] = str(exc)
+            else:
+                for at in part:
+                    describe([at])
+        else:
+            said.update((at, [row] if isinstance(row, str) else row) for at, row in zip(part, rows, strict=True))
+
+    for at, file in enumerate(files):
+        progress(f"reading motion {at + 1} of {len(files)}")
+        try:
+            clips[at] = read_motion(pipe, file, args)
+        except (ValueError, OSError) as exc:
+            if len(files) == 1:
+                raise
+            problems[at] = str(exc)
+    order = sorted(clips, key=lambda at: len(clips[at]))
+    for part in chunks(len(order)):
+        progress(f"captioning {part.start + 1} of {len(order)}")
+        describe(order[part])
     report: list[dict[str, Any]] = []
     lines: list[str] = []
     for at, file in enumerate(files):
-        progress(f"reading motion {at + 1} of {len(files)}")
-        entry: dict[str, Any] = {"file": str(file), "captions": []}
-        try:
-            said = pipe.infer_m2t(
-                [read_motion(pipe, file, args)], seed=args.seed, candidates=args.candidates, best_of=args.best_of,
-                frames_in_prompt=args.say_frames, instruction=args.instruction,
-            )[0]  # fmt: skip
-        except (ValueError, OSError, GenerationError) as exc:
-            if len(files) == 1:
-                raise
-            entry["problem"] = str(exc)
-            lines.append(f"failed: {file}: {exc}")
-        else:
-            entry["captions"] = [said] if isinstance(said, str) else said
-            lines += [words if len(files) == 1 else f"{file}: {words}" for words in entry["captions"]]
+        entry: dict[str, Any] = {"file": str(file), "captions": said.get(at, [])}
+        if at in problems:
+            entry["problem"] = problems[at]
+            lines.append(f"failed: {file}: {problems[at]}")
+        lines += [words if len(files) == 1 else f"{file}: {words}" for words in entry["captions"]]
         report.append(entry)
-    failed = sum("problem" in entry for entry in report)
-    return Done({"motions": report, "failed": failed}, lines, code=1 if failed else 0)
+    return Done({"motions": report, "failed": len(problems)}, lines, code=1 if problems else 0)

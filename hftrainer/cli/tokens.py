@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     from hftrainer.data.humanml3d import HumanML3D
     from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle
     from hftrainer.motion.files.atomic import written_whole
-    from hftrainer.motion.representation.hml263 import hml263_to_joints
+    from hftrainer.motion.representation.hml263 import hml263_to_joints, kit251_to_joints
     from hftrainer.rendering.atlas import atlas_page, counted, nearest
 
     bundle = MotionGPTBundle.from_pretrained(args.model)
@@ -51,7 +51,9 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     with torch.no_grad():
         twice = torch.arange(codes, device=bundle.device)[:, None].expand(codes, 2)
         features = bundle.motion_tokenizer.decode(twice).float().cpu()
-    joints = hml263_to_joints((features * bundle.statistics.std + bundle.statistics.mean).numpy())
+    physical = (features * bundle.statistics.std + bundle.statistics.mean).numpy()
+    kit = bundle.statistics.spec.name == "kit251"
+    joints = kit251_to_joints(physical) / 1000 if kit else hml263_to_joints(physical)
     codebook = bundle.motion_tokenizer.quantizer.codebook.detach().float().cpu().numpy()
     name = bundle.about.get("name", "motiongpt")
     frames = bundle.frames_per_token

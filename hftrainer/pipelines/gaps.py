@@ -43,9 +43,8 @@ def rest_of(
     keep_seconds: float | None = None,
     frames: int | None = None,
     caption: str | None = None,
-    instruction: str | None = None,
 ) -> Gap:
-    """The gap behind the kept start of a clip; the arguments are those of ``MotionGPTPipeline.predict``.
+    """The gap behind the kept start of a clip; the arguments are those of ``CompletingPipeline.predict``.
 
     >>> gap = rest_of(Motion(np.zeros((60, 263)), "hml263", 20), keep=0.2)
     >>> len(gap.head), gap.frames
@@ -56,16 +55,15 @@ def rest_of(
         frames = len(clip)
     if frames is not None and frames <= kept:
         raise ValueError(f"frames must be above the {kept} that are kept; got {frames}. Keep fewer, or make more.")
-    return Gap(clip.data[:kept], None if frames is None else frames - kept, None, None, caption, instruction)
+    return Gap(clip.data[:kept], None if frames is None else frames - kept, caption=caption)
 
 
 def hole_of(
     clip: Motion,
     keep: tuple[float, float] = (0.25, 0.25),
     keep_seconds: tuple[float, float] | None = None,
-    instruction: str | None = None,
 ) -> Gap:
-    """The gap between the kept ends of a clip; the arguments are those of ``MotionGPTPipeline.inbetween``.
+    """The gap between the kept ends of a clip; the arguments are those of ``CompletingPipeline.inbetween``.
 
     >>> gap = hole_of(Motion(np.zeros((60, 263)), "hml263", 20))
     >>> len(gap.head), gap.frames, len(gap.tail), gap.place
@@ -77,7 +75,7 @@ def hole_of(
         raise ValueError(f"keep must leave frames to make; got {front} + {back} of {len(clip)} kept. Keep fewer.")
     start = len(clip) - back
     place = place_of(clip.data, start, clip.representation.name)
-    return Gap(clip.data[:front], start - front, clip.data[start:], place, None, instruction)
+    return Gap(clip.data[:front], start - front, clip.data[start:], place)
 
 
 def _kept(clip: Motion, share: float, seconds: float | None) -> int:

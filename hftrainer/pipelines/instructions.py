@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,8 +133,8 @@ def follow(
         if say:
             say(f"instruction {start + 1} of {len(lines)}")
         part = [_opened(pipe, line) for line in lines[start : start + _TOGETHER]]
-        if task == "t2m":
-            yield from _motions(pipe, part, seed)
+        if task in ("t2m", "m2t"):
+            yield from _together(pipe, part, task, seed)
         else:
             yield from (_one(pipe, outcome, task, seed) for outcome in part)
 
@@ -154,38 +155,45 @@ def _opened(pipe: MotionGPTPipeline, line: Line) -> Outcome:
     return Outcome(line, given)
 
 
-def _motions(pipe: MotionGPTPipeline, part: Sequence[Outcome], seed: int) -> Iterator[Outcome]:
-    """Motions of free instructions, decoded together."""
+def _together(pipe: MotionGPTPipeline, part: Sequence[Outcome], task: str, seed: int) -> list[Outcome]:
+    """Motions or words of free instructions, decoded together."""
     texts: dict[int, str] = {}
     done = list(part)
     for at, outcome in enumerate(part):
         if outcome.problem is None:
             try:
-                texts[at] = pipe.speech.filled(outcome.line.text, outcome.given)
-                pipe.check([texts[at]], plain=False)
+                texts[at] = _asked(pipe, outcome, task)
             except _TAKEN as error:
-                texts.pop(at, None)
                 done[at] = replace(outcome, problem=_sentence(error))
-    answers = pipe.attempts(list(texts.values()), seed=seed, prompt_mode="direct") if texts else []
+    asked, answers = list(texts.values()), list[Any]()
+    if asked:
+        answers = pipe.answers(asked) if task == "m2t" else pipe.attempts(asked, seed=seed, prompt_mode="direct")
     for at, answer in zip(texts, answers, strict=True):
         if isinstance(answer, Motion):
             said = str(answer.about.get("said", "<Motion_Placeholder>"))
             done[at] = replace(done[at], motion=answer, text=said)
+        elif isinstance(answer, str):
+            done[at] = replace(done[at], text=answer)
         else:
             done[at] = replace(done[at], problem=_sentence(answer))
-    yield from done
+    return done
+
+
+def _asked(pipe: MotionGPTPipeline, outcome: Outcome, task: str) -> str:
+    """What the model is asked: the line with its motion in it."""
+    if task == "m2t" and outcome.given is not None:
+        return pipe.question(outcome.given, outcome.line.text)
+    text = pipe.speech.filled(outcome.line.text, outcome.given)
+    pipe.check([text], plain=False)
+    return text
 
 
 def _one(pipe: MotionGPTPipeline, outcome: Outcome, task: str, seed: int) -> Outcome:
+    """The rest or the middle of the motion of one instruction."""
     given, text = outcome.given, outcome.line.text
     if outcome.problem is not None:
         return outcome
     try:
-        if task == "m2t":
-            if given is not None:
-                return replace(outcome, text=pipe.infer_m2t([given], instruction=text)[0])
-            pipe.check([text])
-            return replace(outcome, text=pipe.ask([text])[0])
         if given is None:
             raise ValueError(f"an instruction of task {task} must have a motion attached; got none. Add #file.npy.")
         per, fps = pipe.bundle.frames_per_token, given.fps

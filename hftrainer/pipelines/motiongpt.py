@@ -15,22 +15,34 @@ from typing import Any
 import numpy as np
 
 from hftrainer.errors import GenerationError
-from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.motiongpt.answers import parse_caption
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
 from hftrainer.models.text import UNKNOWN, unknown_words
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.choosing import best_of, candidates_of
+from hftrainer.pipelines.completing import CompletingPipeline
 from hftrainer.pipelines.consensus import best_caption
 from hftrainer.pipelines.decoding import Draws, Request
-from hftrainer.pipelines.gaps import Gap, GapFiller, hole_of, rest_of
-from hftrainer.pipelines.joining import Place
-from hftrainer.pipelines.requests import check_lengths, each, features, find_device, wrong_sentences
+from hftrainer.pipelines.gaps import Gap, GapFiller
+from hftrainer.pipelines.requests import check_lengths, each, find_device, wrong_sentences
 from hftrainer.pipelines.speech import MOST_OFFICIAL_TEXT, MOST_TEXT, PLACEHOLDER, Speech, draws_of
 
 
-class MotionGPTPipeline:
+class MotionGPTPipeline(CompletingPipeline):
     """MotionGPT's tasks with a bundle.
+
+    What is missing of a motion (``predict``, ``inbetween``) takes these settings as well:
+
+    | setting | what |
+    |---|---|
+    | ``candidates`` | so many are drawn together, and the one most like the others is the result; by default the |
+    | | artifact's own, ``gap_candidates`` of ``Sampling`` |
+    | ``temperature``, ``top_p`` | how tokens are drawn; by default ``gap_temperature`` and ``top_p`` of ``Sampling`` |
+    | ``greedy`` | always the likeliest token, and one candidate |
+    | ``instruction`` | another way to ask, with ``<Motion_Placeholder_s1>`` for the kept start, or |
+    | | ``<Motion_Placeholder_Masked>`` for both ends |
+
+    A caption says what a prediction goes on with; an in-between is filled by the motion alone.
 
     Args:
         bundle: networks, words and statistics.
@@ -40,7 +52,12 @@ class MotionGPTPipeline:
     >>> motion, = pipe(["a person walks forward"], [80], seed=1)
     >>> motion
     Motion(hml263, 80 frames, 20 fps)
+    >>> on, middle = pipe.predict(motion, keep=0.4), pipe.inbetween(motion)
+    >>> len(on), bool((on.data[:32] == motion.data[:32]).all()), bool((middle.data[60:] == motion.data[60:]).all())
+    (80, True, True)
     """
+
+    bundle: MotionGPTBundle
 
     #: What the verbs of the command line may set beside what they all have.
     settings = {
@@ -84,22 +101,6 @@ class MotionGPTPipeline:
         """
         place = find_device(device)
         return cls(MotionGPTBundle.from_pretrained(name, **(bundle_kwargs or {})).to(place))
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the bundle to a folder that ``from_pretrained`` reads."""
-        self.bundle.save_pretrained(folder)
-
-    push_to_hub = push_saved
-
-    @property
-    def frame_range(self) -> tuple[int, int]:
-        """Fewest and most frames that may be asked for."""
-        return self.bundle.frame_range
-
-    @property
-    def fps(self) -> float:
-        """Frames per second of what it makes."""
-        return self.bundle.statistics.spec.fps
 
     def infer_t2m(
         self,
@@ -165,7 +166,7 @@ class MotionGPTPipeline:
         motions = self.attempts(
             prompts, frames, seed=seed, samples=samples, greedy=greedy, prompt_mode=prompt_mode, **given
         )
-        return [_motion_or_raise(motion) for motion in motions]
+        return [_or_raise(motion) for motion in motions]
 
     def attempts(
         self,
@@ -262,22 +263,34 @@ class MotionGPTPipeline:
                 f"best_of must be at least 1, and 1 where candidates are asked for; got {best_of} and {candidates} "
                 "candidates. Ask for one of the two."
             )
-        prompts, clips = [], [self.features(motion) for motion in motions]
-        for i, clip in enumerate(clips):
-            least, most = self.bundle.frames_per_token, self.frame_range[1]
-            if not least <= len(clip) <= most:
-                raise ValueError(
-                    f"motion {i}: the model reads {least} to {most} frames; got {len(clip)}. "
-                    f"Nearest: {least if len(clip) < least else most}."
-                )
-            prompts.append(self.speech.filled(template, clip))
+        clips = [self.features(motion) for motion in motions]
+        prompts = [self.question(clip, template, at) for at, clip in enumerate(clips)]
         if best_of == 1:
             return self.ask(prompts, seed=seed, candidates=candidates)
         drawn = self.ask(prompts, seed=seed, candidates=best_of)
         return [best_caption(said, clip) for said, clip in zip(drawn, clips, strict=True)]
 
+    def question(self, motion: Motion, template: str, at: int = 0) -> str:
+        """An instruction with a motion in it, for ``ask``.
+
+        Args:
+            motion: in the model's representation.
+            template: with ``<Motion_Placeholder>`` (or ``<motion>``) where the motion belongs.
+            at: its number, which a refusal names.
+
+        Raises:
+            ValueError: a motion longer or shorter than the model reads, or a placeholder for what is not given.
+        """
+        least, most = self.bundle.frames_per_token, self.frame_range[1]
+        if not least <= len(motion) <= most:
+            raise ValueError(
+                f"motion {at}: the model reads {least} to {most} frames; got {len(motion)}. "
+                f"Nearest: {least if len(motion) < least else most}."
+            )
+        return self.speech.filled(template, motion)
+
     def ask(self, prompts: Sequence[str], *, seed: int = 0, candidates: int = 1) -> list[Any]:
-        """Answers in words to anything; ``filled`` puts a motion into what is asked.
+        """Answers in words to anything; ``question`` puts a motion into what is asked.
 
         Args:
             prompts: what is asked, as it stands.
@@ -289,6 +302,14 @@ class MotionGPTPipeline:
         Raises:
             GenerationError: the model gave no words; the message holds what it said.
         """
+        return [_or_raise(said) for said in self.answers(prompts, seed=seed, candidates=candidates)]
+
+    def answers(self, prompts: Sequence[str], *, seed: int = 0, candidates: int = 1) -> list[Any]:
+        """The same as ``ask``, but an answer without words stands as an error in its place.
+
+        Raises:
+            ValueError: no candidate.
+        """
         if candidates < 1:
             raise ValueError(f"candidates must be at least 1; got {candidates}.")
         fewest, most = (1, MOST_TEXT) if self.speech.own else (0, MOST_OFFICIAL_TEXT)
@@ -298,181 +319,46 @@ class MotionGPTPipeline:
             for c in range(candidates)
         ]
         draws = Draws(greedy=True) if candidates == 1 else draws_of(replace(self.bundle.sampling, guidance=1.0), False)
-        words = []
+        said: list[Any] = []
         for at, answer in enumerate(self.speech.say(requests, "text", draws)):
             try:
-                words.append(parse_caption(self.speech.read(answer.tokens)))
+                said.append(parse_caption(self.speech.read(answer.tokens)))
             except GenerationError as error:
-                raise GenerationError(f"motion {at // candidates}: {error}") from error
+                said.append(GenerationError(f"motion {at // candidates}: {error}"))
         if candidates == 1:
-            return words
-        return [words[at : at + candidates] for at in range(0, len(words), candidates)]
+            return said
+        rows = [said[at : at + candidates] for at in range(0, len(said), candidates)]
+        return [next((words for words in row if isinstance(words, GenerationError)), row) for row in rows]
 
-    def predict(
+    def _fill(
+        self, gaps: Sequence[Gap], clips: Sequence[Motion], seed: int | None, drawing: dict[str, Any]
+    ) -> list[Motion]:
+        """See ``CompletingPipeline._fill``."""
+        return self._filled(gaps, clips, seed, **drawing)
+
+    def _filled(
         self,
-        motion: Motion | np.ndarray,
+        gaps: Sequence[Gap],
+        clips: Sequence[Motion],
+        seed: int | None,
         *,
-        keep: float = 0.2,
-        keep_seconds: float | None = None,
-        frames: int | None = None,
-        caption: str | None = None,
         instruction: str | None = None,
-        seed: int = 0,
         temperature: float | None = None,
         top_p: float | None = None,
         candidates: int | None = None,
         greedy: bool = False,
-    ) -> Motion:
-        """How a motion goes on.
-
-        Args:
-            motion: in any representation with a road to the model's.
-            keep: share of the frames that is kept, from the start; 1 keeps all.
-            keep_seconds: the same as a time, in place of ``keep``.
-            frames: of the whole result; ``None`` is the length of ``motion``, or, where all of it is kept, what the
-                model decides.
-            caption: what the motion is said to be.
-            instruction: another way to ask, with ``<Motion_Placeholder_s1>`` for what is kept.
-            seed: of the draws.
-            temperature, candidates: ``None`` is the artifact's own choice, ``gap_temperature`` and ``gap_candidates``
-                of ``Sampling``. Several candidates are drawn together, and the one most like the others is the result.
-            top_p, greedy: see ``__call__``; greedy has one candidate.
-
-        Returns:
-            The kept frames, the same bits, and what follows them. Nothing of the frames that were not kept is read.
-
-        Raises:
-            ValueError: nothing is kept or nothing left to make, or more is to be made than the model can.
-
-        >>> pipe = MotionGPTPipeline.from_pretrained()
-        >>> walk, = pipe(["a person walks forward"], [60])
-        >>> on = pipe.predict(walk, keep=0.4)
-        >>> len(on), bool((on.data[:24] == walk.data[:24]).all())
-        (60, True)
-        """
-        clip = self.features(motion)
-        if caption is not None:
-            self.check([caption])
-        gap = rest_of(clip, keep, keep_seconds, frames, caption, instruction)
-        sampling = self._gap_sampling(temperature, top_p, candidates)
-        return self.filler.fill([gap], [clip], seed=seed, sampling=sampling, greedy=greedy)[0]
-
-    def infer_prediction(
-        self,
-        motions: Sequence[Motion | np.ndarray],
-        *,
-        keep: float = 0.2,
-        keep_seconds: float | None = None,
-        lengths: Sequence[int] | None = None,
-        captions: Sequence[str | None] | None = None,
-        seed: int = 0,
-        candidates: int | None = None,
-        greedy: bool = False,
-    ) -> list[np.ndarray]:
-        """How motions go on, as plain arrays; see ``predict``. Several are decoded together.
-
-        Returns:
-            One float32 ``(T, 263)`` array a motion.
-        """
-        clips = [self.features(m) for m in motions]
-        frames, said = each(lengths, len(clips), "lengths"), each(captions, len(clips), "captions")
-        if given := [caption for caption in said if caption is not None]:
-            self.check(given)
-        gaps = [rest_of(c, keep, keep_seconds, n, s) for c, n, s in zip(clips, frames, said, strict=True)]
-        sampling = self._gap_sampling(candidates=candidates)
-        made = self.filler.fill(gaps, clips, seed=seed, sampling=sampling, greedy=greedy)
-        return [motion.data.copy() for motion in made]
-
-    def inbetween(
-        self,
-        motion: Motion | np.ndarray,
-        second: Motion | np.ndarray | None = None,
-        *,
-        keep: tuple[float, float] = (0.25, 0.25),
-        keep_seconds: tuple[float, float] | None = None,
-        gap: float | None = None,
-        place: Place | None = None,
-        instruction: str | None = None,
-        seed: int = 0,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        candidates: int | None = None,
-        greedy: bool = False,
-    ) -> Motion:
-        """What happens between two ends: of one motion, or of two with a gap between them.
-
-        Args:
-            motion: whose ends are kept, or the first of two.
-            second: the other motion; all frames of both are kept.
-            keep: shares of the frames kept at the start and at the end of one motion.
-            keep_seconds: the same as times, in place of ``keep``.
-            gap: seconds between two motions.
-            place: where ``second`` begins in the world of ``motion``; ``None`` lets it go on naturally. Of one motion
-                the kept end stays where it was.
-            instruction: another way to ask, with ``<Motion_Placeholder_Masked>`` for what is kept.
-            seed: of the draws.
-            temperature, top_p, candidates, greedy: see ``predict``.
-
-        Returns:
-            The kept frames, the same bits, with made ones between them. Of the hidden frames only their sum is read:
-            where the kept end stands.
-
-        Raises:
-            ValueError: an end without a frame, nothing hidden, or more than the model can make.
-
-        >>> pipe = MotionGPTPipeline.from_pretrained()
-        >>> walk, = pipe(["a person walks forward"], [60])
-        >>> middle = pipe.inbetween(walk)
-        >>> len(middle), bool((middle.data[45:] == walk.data[45:]).all())
-        (60, True)
-        """
-        clip = self.features(motion)
-        if second is None:
-            if gap is not None or place is not None:
-                raise ValueError("gap and place must come with a second motion; got one motion. Give keep instead.")
-            hole = hole_of(clip, keep, keep_seconds, instruction)
-        else:
-            if gap is None:
-                raise ValueError("gap must be the seconds between two motions; got none. Say it.")
-            made = round(gap * clip.fps)
-            if made < 1:
-                raise ValueError(f"gap must be at least {1 / clip.fps:g} s; got {gap:g}.")
-            hole = Gap(clip.data, made, self.features(second).data, place, None, instruction)
-        sampling = self._gap_sampling(temperature, top_p, candidates)
-        return self.filler.fill([hole], [clip], seed=seed, sampling=sampling, greedy=greedy)[0]
-
-    def infer_inbetween(
-        self,
-        motions: Sequence[Motion | np.ndarray],
-        *,
-        keep: tuple[float, float] = (0.25, 0.25),
-        keep_seconds: tuple[float, float] | None = None,
-        seed: int = 0,
-        candidates: int | None = None,
-        greedy: bool = False,
-    ) -> list[np.ndarray]:
-        """What happens between the ends of motions, as plain arrays; see ``inbetween``.
-
-        Returns:
-            One float32 ``(T, 263)`` array a motion.
-        """
-        clips = [self.features(m) for m in motions]
-        gaps = [hole_of(c, keep, keep_seconds) for c in clips]
-        sampling = self._gap_sampling(candidates=candidates)
-        made = self.filler.fill(gaps, clips, seed=seed, sampling=sampling, greedy=greedy)
-        return [motion.data.copy() for motion in made]
-
-    def features(self, motion: Motion | np.ndarray) -> Motion:
-        """A motion in the model's representation and at its frame rate.
-
-        Args:
-            motion: in any representation with a road to the model's; an array is taken to be in the model's.
-
-        Raises:
-            NoRouteError: there is no such road.
-            ValueError: an array of another shape, or a clip that cannot be encoded.
-        """
-        return features(motion, self.bundle.statistics.spec)
+    ) -> list[Motion]:
+        """Whole motions; the settings are those of the class's table."""
+        if seed is None:
+            raise ValueError("seed must be a whole number; got none.")
+        if any(gap.tail is not None and gap.caption is not None for gap in gaps):
+            raise ValueError("caption must be left out of an in-between: this model fills a gap by the motion alone.")
+        if said := [gap.caption for gap in gaps if gap.caption is not None]:
+            self.check(said)
+        own = self.bundle.sampling.gap_temperature if temperature is None else temperature
+        sampling = self._sampling(temperature=own, top_p=top_p, gap_candidates=candidates)
+        gaps = [replace(gap, instruction=instruction) for gap in gaps]
+        return self.filler.fill(gaps, clips, seed=seed, sampling=sampling, greedy=greedy)
 
     def check(self, prompts: Sequence[str | None], plain: bool = True) -> list[dict[str, Any]]:
         """Refuse what the model cannot read, before any work is done.
@@ -513,13 +399,6 @@ class MotionGPTPipeline:
         """The artifact's sampling, changed by what a request says."""
         return replace(self.bundle.sampling, **{k: v for k, v in asked.items() if v is not None})
 
-    def _gap_sampling(
-        self, temperature: float | None = None, top_p: float | None = None, candidates: int | None = None
-    ) -> Sampling:
-        """The artifact's sampling of predictions and in-betweens, changed by what a request says."""
-        own = self.bundle.sampling.gap_temperature if temperature is None else temperature
-        return self._sampling(temperature=own, top_p=top_p, gap_candidates=candidates)
-
     def _lengths(self, count: int, frames: Sequence[int] | None) -> list[int | None]:
         """Frames of each motion, or ``None``."""
         if frames is None:
@@ -527,7 +406,7 @@ class MotionGPTPipeline:
         return list(check_lengths(count, frames, self.frame_range, self.bundle.statistics.spec.fps))
 
 
-def _motion_or_raise(motion: Motion | GenerationError) -> Motion:
-    if isinstance(motion, GenerationError):
-        raise motion
-    return motion
+def _or_raise(answer: Any) -> Any:
+    if isinstance(answer, GenerationError):
+        raise answer
+    return answer

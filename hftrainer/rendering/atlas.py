@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hftrainer.motion.skeleton import SMPL22
+from hftrainer.motion.skeleton import KIT21, SMPL22
 
 _PAGE = Path(__file__).with_name("atlas.html")
 #: Neighbours and followers that are shown of a token.
@@ -64,7 +64,8 @@ def atlas_page(
     """One offline HTML page of all tokens; no script or style from elsewhere.
 
     Args:
-        joints: ``(K, F, 22, 3)`` metres, +Y up: what each token decodes to, 2 frames or more.
+        joints: ``(K, F, 22, 3)``, of KIT's skeleton ``(K, F, 21, 3)``, metres, +Y up: what each token decodes to, 2
+            frames or more.
         near: ``(K, N)`` numbers of the nearest tokens.
         about: a line at the top.
         usage: ``(K,)`` how often each token is used.
@@ -80,15 +81,19 @@ def atlas_page(
     >>> page.startswith("<!doctype html>") and "two tokens" in page
     True
     """
-    if joints.ndim != 4 or joints.shape[1] < 2 or joints.shape[2:] != (22, 3) or not np.isfinite(joints).all():
-        raise ValueError(f"joints must be finite and have shape (K, F, 22, 3) with F at least 2; got {joints.shape}.")
+    bodies = {len(skeleton.joints): skeleton for skeleton in (SMPL22, KIT21)}
+    skeleton = bodies.get(joints.shape[2]) if joints.ndim == 4 and joints.shape[3] == 3 else None
+    if skeleton is None or joints.shape[1] < 2 or not np.isfinite(joints).all():
+        raise ValueError(
+            f"joints must be finite and have shape (K, F, 22 or 21, 3) with F at least 2; got {joints.shape}."
+        )
     placed = joints - joints[:, :1, :1] * [1.0, 0.0, 1.0]
     speed = np.linalg.norm(np.diff(placed, axis=1), axis=-1).mean((1, 2))
-    sides = [-1 if name.startswith("left") else 1 if name.startswith("right") else 0 for name in SMPL22.joints]
+    sides = [-1 if name.startswith("left") else 1 if name.startswith("right") else 0 for name in skeleton.joints]
     packed = np.clip(np.round(placed * 1000), -32768, 32767).astype("<i2").tobytes()
     data = {
-        "about": about, "codes": len(joints), "frames": joints.shape[1], "parents": list(SMPL22.parents),
-        "sides": sides, "head": SMPL22.joints.index("head"), "joints": base64.b64encode(packed).decode(),
+        "about": about, "codes": len(joints), "frames": joints.shape[1], "parents": list(skeleton.parents),
+        "sides": sides, "head": skeleton.joints.index("head"), "joints": base64.b64encode(packed).decode(),
         "near": np.asarray(near).tolist(), "speed": [round(float(s), 4) for s in speed],
         "usage": None if usage is None else np.asarray(usage).tolist(), "next": followers,
     }  # fmt: skip
