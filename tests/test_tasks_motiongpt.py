@@ -531,6 +531,35 @@ def test_wrong_batch_demos(place, words, said, capsys):
     assert said in capsys.readouterr().err and not (place / "out").exists()
 
 
+def test_any_motion_on_the_command_line(place, artifact, pipe, capsys):
+    assert main(["generate", "--random", "--frames", "40", "--model", artifact, "--seed", "3", "-o", "any.npz"]) == 0
+    made = load(place / "any.npz")
+    assert np.array_equal(made.data, pipe([None], [40], seed=3)[0].data) and made.about["prompt"] is None
+    for wrong in (["walks", "--random"], ["--random", "--task", "t2m", "--prompts", "x"]):
+        assert main(["generate", *wrong, "--model", artifact, "-o", "x.npz"]) == 2
+        assert "--random" in capsys.readouterr().err
+
+
+def test_an_answer_that_is_none_is_counted_and_loses_no_other(place, artifact, pipe, capsys, monkeypatch):
+    def answer(self, said, what):
+        if said.tokens == lost:
+            raise GenerationError(f"{what}: the answer must hold motion tokens; got 'a person'.")
+        return whole(self, said, what)
+
+    spoken, speak = [], speech.speak
+    monkeypatch.setattr(speech, "speak", lambda *a, **k: spoken.extend(found := speak(*a, **k)) or found)
+    pipe(["a person jumps"], [40], seed=0, candidates=1)
+    lost, whole = spoken[0].tokens, speech.Speech.answer
+    monkeypatch.setattr(speech.Speech, "answer", answer)
+    words = ["generate", "--model", artifact, "--frames", "40", "--candidates", "1", "-o", "a.npz"]
+    assert main([*words, "a person walks", "a person jumps", "a person runs", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["failed"] == 1 and "got 'a person'" in report["motions"][1]["problem"]
+    assert [(place / f"a-{at:03}.npz").exists() for at in range(3)] == [True, False, True]
+    assert np.array_equal(load(place / "a-002.npz").data, pipe(["a person runs"], [40], candidates=1)[0].data)
+    assert main([*words, "a person jumps"]) == 1 and "got 'a person'" in capsys.readouterr().err
+
+
 def test_captions_on_the_command_line(place, artifact, capsys):
     assert main(["caption", "walk.npz", "quick.npz", "clips/clip.npy", "--model", artifact]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -5,7 +5,8 @@ the samples of one sentence together: -o walk.bvh becomes walk-000.bvh, walk-001
 written before any picture of it. The seed, the model's hash and the settings are stored in .npz files (see
 hftrainer info) and printed by --json; .bvh and .npy have no place for them, so give them a second -o NAME.npz.
 Without --guidance, --temperature, --candidates, --steps and --sampler the model's own choice is taken; which of them a
-model has depends on its kind. A model that denoises makes six seconds where no length is asked for.
+model has depends on its kind. A model that denoises makes six seconds where no length is asked for. --random asks
+for no sentence at all. Of several motions some of which fail the others are written, and the exit status is 1.
 
 With --task the lines of --prompts are free instructions, "text" or "text#motion.npy", that the model is asked as they
 stand; <Motion_Placeholder>, <Motion_Placeholder_s1> and <Motion_Placeholder_Masked> are the attached motion or what is
@@ -28,6 +29,7 @@ from hftrainer.cli.outputs import DATA, PICTURES, check_folder, plan
 from hftrainer.cli.parser import Done, Parser, RequestError, above_zero, near, whole
 from hftrainer.cli.pictures import add_style_flags, style_of
 from hftrainer.cli.progress import Progress
+from hftrainer.errors import GenerationError
 
 if TYPE_CHECKING:
     from hftrainer.motion import Motion
@@ -42,6 +44,7 @@ def arguments(parser: Parser) -> None:
     """What ``hftrainer generate`` takes."""
     parser.add_argument("prompts", nargs="*", metavar="SENTENCE", help='for example "a person walks forward"')
     parser.flag("--prompts", dest="prompt_file", metavar="FILE", help="more sentences, one on each line")
+    parser.flag("--random", action="store_true", help="no sentence: whatever the model likes")
     parser.flag("--model", metavar="NAME|FOLDER|REPO", help="which model; the built-in one by default")
     parser.flag("--seconds", type=above_zero("seconds"), help="length; by default the model decides")
     parser.flag("--frames", type=whole(1), help="length in frames, instead of --seconds")
@@ -60,12 +63,16 @@ def arguments(parser: Parser) -> None:
     parser.flag("-o", "--output", action="append", metavar="FILE", help=f"may be repeated; {endings}")
 
 
-def read_prompts(args: argparse.Namespace) -> list[str]:
-    """All sentences of a request, those of ``--prompts FILE`` last.
+def read_prompts(args: argparse.Namespace) -> Sequence[str | None]:
+    """All sentences of a request, those of ``--prompts FILE`` last; ``None`` in the place of one with ``--random``.
 
     Raises:
-        RequestError: there is none, or one is empty, or the file is not text.
+        RequestError: there is none, or one is empty, or the file is not text, or one with ``--random``.
     """
+    if args.random:
+        if args.prompts or args.prompt_file is not None:
+            raise RequestError("--random asks for no sentence; got some. Leave one of the two out.")
+        return [None]
     prompts = [prompt.strip() for prompt in args.prompts]
     if "" in prompts:
         raise RequestError(
@@ -118,19 +125,36 @@ def check_device(device: str) -> None:
         raise RequestError(f"--device must be one of {', '.join(have)} here; got {device!r}.") from exc
 
 
-def make(args: argparse.Namespace, prompts: Sequence[str], progress: Progress) -> Iterator[tuple[str, Motion]]:
-    """Sentence and motion, one after the other, in the order in which files are numbered."""
+def make(
+    args: argparse.Namespace, prompts: Sequence[str | None], progress: Progress
+) -> Iterator[tuple[str | None, Motion | GenerationError]]:
+    """Sentence and motion, one after the other, in the order in which files are numbered.
+
+    An answer that is no motion stands as an error in its place.
+    """
     pipe = open_model(args, progress, "generate")
     settings = settings_of(args, pipe, "generate")
     pipe.check(prompts)
     least, most = pipe.frame_range
     frames = frames_asked(args, least, most, pipe.fps)
     at_once = max(1, CHUNK // args.samples)
+
+    def alone(prompt: str | None, seed: int) -> Motion | GenerationError:
+        try:
+            motion: Motion = pipe([prompt], frames=None if frames is None else [frames], seed=seed, **settings)[0]
+        except GenerationError as error:
+            return error
+        return motion
+
     for start in range(0, len(prompts), at_once):
         chunk = list(prompts[start : start + at_once])
         progress(f"generating {start * args.samples + 1} of {len(prompts) * args.samples}")
         lengths = None if frames is None else [frames] * len(chunk)
-        motions = pipe(chunk, frames=lengths, seed=args.seed, samples=args.samples, **settings)
+        try:
+            motions = pipe(chunk, frames=lengths, seed=args.seed, samples=args.samples, **settings)
+        except GenerationError as error:  # one of them loses no other
+            each = [(prompt, args.seed + sample) for prompt in chunk for sample in range(args.samples)]
+            motions = [error] if len(each) == 1 else [alone(*one) for one in each]
         for index, motion in enumerate(motions):
             yield chunk[index // args.samples], motion
 
@@ -191,7 +215,7 @@ def run_instructions(args: argparse.Namespace, progress: Progress) -> Done:
         raise RequestError("--task needs instructions: --prompts FILE, one on each line.")
     flags = ("seconds", "frames", *SETTINGS)
     surplus = [f"--{name.replace('_', '-')}" for name in flags if getattr(args, name) is not None]
-    surplus += ["--samples"] * (args.samples != 1) + ["SENTENCE"] * bool(args.prompts)
+    surplus += ["--samples"] * (args.samples != 1) + ["--random"] * args.random + ["SENTENCE"] * bool(args.prompts)
     if surplus:
         raise RequestError(f"{', '.join(surplus)} must be left out with --task; each line is asked as it stands.")
     if len(args.output or []) != 1:
@@ -231,6 +255,8 @@ def run_cluster(args: argparse.Namespace, progress: Progress) -> Done:
     if len(args.output or []) != 1 or Path(args.output[0]).suffix.lower() in DATA + PICTURES:
         raise RequestError("say one folder with -o DIR for the results of --cluster.")
     check_folder(Path(args.output[0]))
+    if args.random:
+        raise RequestError("--random must be left out with --cluster, whose motions are filed by their sentences.")
     if not args.prompts and args.prompt_file is None:
         raise RequestError("--cluster must have sentences; got none. Name a file or a folder with --prompts.")
     if args.prompt_file is not None and not Path(args.prompt_file).exists():
@@ -258,10 +284,18 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     rows = plan(args.output or [], count, DATA + PICTURES)
     style = style_of(args)
     report: list[dict[str, Any]] = []
+    lines: list[str] = []
     for index, (prompt, motion) in enumerate(make(args, prompts, progress)):
+        if isinstance(motion, GenerationError):
+            if count == 1:
+                raise motion
+            report.append({"prompt": prompt, "sample": index % args.samples, "problem": str(motion), "files": []})
+            lines.append(f"failed: {prompt or 'any motion'}, sample {index % args.samples}: {motion}")
+            continue
         if not args.quiet and index % args.samples == 0:
             tell_unread(motion, prompt)
         write(motion, rows[index], prompt, progress, style)
+        lines += [str(file) for file in rows[index]]
         report.append(
             {
                 "prompt": prompt,
@@ -273,7 +307,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
                 "about": dict(motion.about),
             }
         )
+    failed = sum("problem" in entry for entry in report)
     return Done(
-        {"motions": report, "seconds": round(time.monotonic() - started, 3)},
-        [str(file) for row in rows for file in row],
-    )
+        {"motions": report, "failed": failed, "seconds": round(time.monotonic() - started, 3)}, lines,
+        code=1 if failed else 0,
+    )  # fmt: skip
