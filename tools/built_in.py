@@ -205,7 +205,10 @@ def _motiongpt(bundle: MotionGPTBundle, quality: dict[str, Any]) -> dict[str, An
 def _mdm(bundle: MDMBundle, quality: dict[str, Any]) -> dict[str, Any]:
     """What the card of ``mdm-mini`` says that others do not."""
     size, kept = sum(p.numel() for p in bundle.network.parameters()) / 1e6, quality["editing"]
-    stage = bundle.about["stages"][-1]
+    commands = []
+    for at, stage in enumerate(bundle.about["stages"]):
+        file = "mdm-mini" + (f"-{at + 1}" if at else "")
+        commands.append(f"hftrainer train recipes/{file}.toml -o runs/{file}   {_note(stage)}")
     return {
         "what": f"An MDM of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes a "
                 "motion, by\ndenoising in 50 steps, and a motion is changed in part. Sentences are read by the "
@@ -221,8 +224,8 @@ def _mdm(bundle: MDMBundle, quality: dict[str, Any]) -> dict[str, Any]:
         ],
         "commands": "\n".join([
             "hftrainer data build mocap --from captures/pack -o data/mocap",
-            f"hftrainer train recipes/mdm-mini.toml -o runs/mdm-mini   {_note(stage)}",
-            f"python tools/built_in.py runs/mdm-mini/artifact --guidance {bundle.guidance:g} "
+            *commands,
+            f"python tools/built_in.py runs/{file}/artifact --guidance {bundle.guidance:g} "
             f"--frames {bundle.usual_frames} --candidates {bundle.candidates}",
         ]),
         "index": "mdm_config.json",
