@@ -33,6 +33,7 @@ EXTRAS = {
     "gl": (("moderngl",), "pictures of bodies drawn by OpenGL instead of NumPy"),
     "parquet": (("pyarrow",), "packing datasets, and work on a cluster"),
     "cluster": (("ray[data]", "pyarrow"), "work on more than one machine"),
+    "onnx": (("onnx", "onnxruntime", "onnxscript"), "networks as ONNX, which the bench compares"),
     "bertscore": (("bert-score",), "BERTScore of captions"),
     "fbx": (("bpy",), "reading and writing .fbx; a Blender on the path does as well"),
     "blender": (("bpy",), "pictures drawn by Blender; a Blender on the path does as well"),
