@@ -38,6 +38,7 @@ class House:
 
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}/"
+        self.examples, self.prompts = examples, examples.PROMPTS
         if not KEPT:  # one thumbnail is enough to be seen
             examples.PROMPTS = examples.PROMPTS[:1]
         models = Models()
@@ -69,6 +70,7 @@ class House:
         self.server.should_exit = True
         self.thread.join(30)
         self.listening.close()
+        self.examples.PROMPTS = self.prompts  # other tests of this process want all of them
 
 
 @pytest.fixture(scope="module")
