@@ -1,6 +1,7 @@
 """Reports that test themselves: the real row of a seed is the same for every model, and what is wrong shows in it."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -101,6 +102,21 @@ def test_what_is_wrong_is_seen(kept, tmp_path, capsys, spoil, said):
     assert "the report does not hold: " in capsys.readouterr().out
 
 
+def test_a_row_with_short_hashes_is_of_the_same_evaluator(kept, tmp_path):
+    """Folders and reports of earlier versions name an evaluator by the first 16 digits of its hash."""
+    data, folder, out = copied(kept, tmp_path)
+    row = json.loads((folder / "calibration.json").read_text())
+    for digits, code in ((row["hashes"]["evaluator"][:16], 0), ("0" * 16, 1), (row["hashes"]["evaluator"][:12], 1)):
+        row["hashes"]["evaluator"] = digits
+        (folder / "calibration.json").write_text(json.dumps(row))
+        assert asked(data, folder, out) == code
+        report = json.loads(out.read_text())
+        assert report["calibration"]["holds"] is (code == 0) and len(report["hashes"]["evaluator"]) == 64
+    report["hashes"]["evaluator"] = report["hashes"]["evaluator"][:16]
+    out.write_text(json.dumps({**report, "marked": True}))
+    assert asked(data, folder, out, "--skip-existing") == 1 and json.loads(out.read_text())["marked"] is True
+
+
 def test_of_another_dataset_nothing_is_known(kept, tmp_path):
     data, folder, out = copied(kept, tmp_path)
     for spoil in (wrong_statistics_of_the_data, another_split, other_captions):
@@ -146,7 +162,9 @@ def test_a_model_is_scored_and_tested(kept, tmp_path):
     assert main([str(word) for word in words]) == 0
     report = json.loads((tmp_path / "t2m.json").read_text())
     assert report["calibration"]["holds"] is True and report["name"] == "tiny"
-    assert set(report["rows"]) == {"real", "predicted"} and report["hashes"]["weights"] == report["model"]["hash"]
+    named = ("split", "captions", "data", "statistics", "evaluator", "weights")
+    assert [re.fullmatch("[0-9a-f]{64}", report["hashes"][name]) is None for name in named] == [False] * 6
+    assert set(report["rows"]) == {"real", "predicted"} and report["hashes"]["weights"][:16] == report["model"]["hash"]
     assert str(data) not in json.dumps({k: v for k, v in report.items() if k != "seconds"})
 
 

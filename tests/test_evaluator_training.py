@@ -230,7 +230,7 @@ def test_a_run_leaves_an_evaluator(tmp_path, data, words, capsys):
     assert load_evaluator(tmp_path / "again").hash == made.hash
     kept = json.loads((artifact / "calibration.json").read_text())
     recall = json.loads((tmp_path / "run" / "recall.json").read_text())
-    assert kept["hashes"]["evaluator"] == made.hash and recall["dataset"]["split"] == "test"
+    assert kept["hashes"]["evaluator"] == made.sha256 and recall["dataset"]["split"] == "test"
     card = (artifact / "README.md").read_text()
     assert "| text to motion, of all | 1.000 |" in card and f"real motions, evaluator {made.hash}" in card
     assert "- 6 steps on" in card and "licences:" in card

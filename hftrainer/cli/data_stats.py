@@ -6,6 +6,7 @@ Any folder in the HumanML3D layout will do. Mirrored twins (M + id) are counted 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,18 @@ def count_split(dataset: HumanML3D, split: str, fps: float) -> dict[str, Any]:
     }
 
 
+def recorded(folder: Path) -> dict[str, dict[str, float]]:
+    """Recordings and their minutes by split, where the folder says what it was built from; empty elsewhere."""
+    found: dict[str, dict[str, float]] = {}
+    for file in sorted((folder / "origins").glob("*.json")):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        for split in (record["split"], "all"):
+            one = found.setdefault(split, {"recordings": 0, "minutes": 0.0})
+            one["recordings"] += 1
+            one["minutes"] += record["seconds"] / 60
+    return {split: {**one, "minutes": round(one["minutes"], 2)} for split, one in sorted(found.items())}
+
+
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Count."""
     folder = Path(args.folder)
@@ -55,10 +68,13 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         progress(f"counting {split}")
         report["splits"][split] = count_split(dataset, split, dataset.spec.fps)
     report["statistics"] = {"name": dataset.name, "sha256": dataset.hash}
+    if captured := recorded(folder):
+        report["recorded"] = captured
     lines = [
         f"{split}: {n['windows']} windows, {n['minutes']} minutes, "
         f"{n['frames']['least']} to {n['frames']['most']} frames, "
         f"{n['sentences']} sentences ({n['distinct_sentences']} distinct, {n['distinct_words']} words)"
         for split, n in report["splits"].items()
     ]
+    lines += [f"recorded, {split}: {n['recordings']} clips, {n['minutes']} minutes" for split, n in captured.items()]
     return Done(report, [*lines, f"statistics: {dataset.name}, {dataset.hash[:16]}"])

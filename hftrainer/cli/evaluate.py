@@ -30,6 +30,7 @@ from hftrainer.cli.clustered import add_cluster_flags
 from hftrainer.cli.outputs import check_folder
 from hftrainer.cli.parser import Done, Parser, RequestError, near, whole
 from hftrainer.cli.progress import Progress
+from hftrainer.models.sums import same_hash
 from hftrainer.pipelines.table import BUILT_IN, KINDS, built_in
 
 if TYPE_CHECKING:
@@ -275,15 +276,16 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     progress("loading the model")
     evaluator, folder = choose_evaluator(args, representation)
     pipe = None if args.family == "real" else open_model(args, representation)
-    about = {"name": "real motion", "hash": None}
+    about, weights = {"name": "real motion", "hash": None}, None
     if pipe is not None:
         about = {"name": pipe.bundle.about.get("name", args.family), "hash": pipe.bundle.hash}
+        weights = pipe.bundle.sha256
     setting = Setting(evaluator, args.replications, args.seed, args.padding, progress)
     which = {
         "family": args.family,
         "model": about,
         "dataset": {"name": dataset.name, "statistics": dataset.hash, "split": args.split, "limit": args.limit},
-        "hashes": drawn.hashes_of(samples, dataset, args.split, evaluator, about["hash"]),
+        "hashes": drawn.hashes_of(samples, dataset, args.split, evaluator, weights),
         "versions": versions(),
         "command": command_of(args),
     }
@@ -297,7 +299,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     report = {**which, **task}
     if folder is not None and args.task in ("t2m", "recall"):
         whole = drawn.as_report(
-            task, str(about["name"]), samples, setting, dataset, args.split, weights=about["hash"], limit=args.limit,
+            task, str(about["name"]), samples, setting, dataset, args.split, weights=weights, limit=args.limit,
             kept=None if args.calibrate else drawn.kept_row(folder),
             command=which["command"],
         )  # fmt: skip
@@ -338,4 +340,8 @@ def made_before(file: Path, which: dict[str, Any]) -> dict[str, Any] | None:
         known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError):
         return None
-    return known if isinstance(known, dict) and all(known.get(name) == value for name, value in which.items()) else None
+    if not isinstance(known, dict) or not isinstance(there := known.get("hashes"), dict):
+        return None
+    names, here = [name for name in which if name != "hashes"], which["hashes"]
+    same = there.keys() == here.keys() and all(same_hash(there[name], here[name]) for name in here)
+    return known if same and all(known.get(name) == which[name] for name in names) else None

@@ -171,7 +171,7 @@ def hashes_of(
         "captions": hashlib.sha256(told.encode()).hexdigest(),
         "data": dataset.hash,
         "statistics": None if evaluator is None else statistics_hash(evaluator),
-        "evaluator": None if evaluator is None else evaluator.hash,
+        "evaluator": None if evaluator is None else evaluator.sha256,
         "weights": weights,
     }
 

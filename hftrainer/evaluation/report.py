@@ -13,6 +13,8 @@ A report holds JSON values::
 
 ``calibration.holds`` is true, false, or null where nothing is known to compare with. A report that does not hold is
 written all the same, with the reason; ``failure`` gives it as a sentence.
+Hashes are SHA-256, 64 hex digits. Reports of earlier versions have the first 16 of an evaluator's and of weights';
+these are taken for the same where they begin alike.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from hftrainer.evaluation.aggregate import MEASURES
 from hftrainer.evaluation.pairs import Population
 from hftrainer.evaluation.protocols import PUBLISHED, Protocol, Published
 from hftrainer.models.evaluator import AnyEvaluator
+from hftrainer.models.sums import same_hash
 
 FORMAT = "hftrainer-report-1"
 #: How far a row of real motions may lie from that of an earlier report, which measured the same motions.
@@ -74,7 +77,7 @@ def make_report(
     hashes = {
         **population.hashes,
         "statistics": statistics_hash(evaluator),
-        "evaluator": evaluator.hash,
+        "evaluator": evaluator.sha256,
         "weights": weights if weights or not made else "unknown: the predictions do not say which weights made them",
     }
     notes = []
@@ -191,7 +194,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
             said.append(f"protocol {key}: {here.get(key)!r} and {there.get(key)!r}")
     for key in _SAME:
         a, b = one["hashes"].get(key), other["hashes"].get(key)
-        if a != b:
+        if not same_hash(a, b):
             said.append(f"{key}: {str(a)[:12]} and {str(b)[:12]}")
     return said
 

@@ -50,6 +50,21 @@ def repeated(report: Mapping[str, Any]) -> tuple[list[str], list[Sequence[object
     return ["mm", *ways], rows
 
 
+def endured(report: Mapping[str, Any]) -> tuple[list[str], list[Sequence[object]]]:
+    """Head and rows of how often each command was killed, and what it did on a full disk.
+
+    >>> full = {"convert": {"exit": 1, "files": 0}}
+    >>> endured({"kills": {"convert": {"kills": 3, "too_late": 1}}, "full disk": full})[1]
+    [['convert', 3, 2, 1, 0]]
+    """
+    full = report["full disk"]
+    rows: list[Sequence[object]] = [
+        [name, n["kills"], n["kills"] - n["too_late"], full[name]["exit"], full[name]["files"]]
+        for name, n in report["kills"].items()
+    ]
+    return ["command", "kills", "of them while it ran", "full disk: exit status", "files left under their names"], rows
+
+
 def large_jobs(
     speed: Mapping[str, Any], cost: Mapping[str, Any], counts: Sequence[int] = (10**6, 10**8)
 ) -> tuple[list[str], list[Sequence[object]]]:

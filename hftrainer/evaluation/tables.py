@@ -1,8 +1,11 @@
-"""Tables of pages, written from JSON between marks, so that no number in a page is typed by hand.
+"""Tables and numbers of pages, written from JSON at marks, so that none that was measured is typed by hand.
 
 A page holds ``<!-- table: NAME FILE.json -->`` and ``<!-- end -->``; what stands between belongs to these functions. A
 table may be of several files, a file name may have ``*`` in it, and ``FILE.json#KEY`` is one entry of a file. Files are
 looked for in the folder of results, then beside the page. One that is not there leaves a line that says so.
+
+A number in a sentence is followed by ``<!-- is FILE.json KEY/KEY -->``, which says where its value stands; it keeps its
+decimals and its thousands' commas. ``KEY/KEY*1e-6`` is that value times so much.
 """
 
 from __future__ import annotations
@@ -13,13 +16,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hftrainer.evaluation.scale import flat_cost, large_jobs, pack_reading, repeated
+from hftrainer.evaluation.scale import endured, flat_cost, large_jobs, pack_reading, repeated
+from hftrainer.evaluation.speed_tables import (
+    denoising,
+    exports,
+    held,
+    kernels,
+    markdown,
+    memory,
+    metrics_speed,
+    player,
+    samplers,
+    speeds,
+)
+from hftrainer.models.sums import SHORT
 from hftrainer.motion.files.atomic import written_whole
 
 _FILE = r"[\w*.-]+\.json(?:#[\w-]+)?"
 MARK = re.compile(rf"(<!-- table: ([\w-]+)((?: {_FILE})+) -->\n)(.*?)(<!-- end -->)", re.S)
 #: A mark, well written or not.
-_ANY = re.compile(r"<!-- table:.*?-->")
+_ANY = re.compile(r"<!-- (?:table:|is\b).*?-->")
+#: A number in a sentence, and where its value stands.
+NUMBER = re.compile(r"(?<![\w.,])(\d[\d,]*(?:\.\d+)?)(<!-- is ([\w.-]+\.json) ([^\s<>*]+)(?:\*([\d.e+-]+))? -->)")
 #: Rows of the bars: where a number stands, and what it is called.
 _BARS = {
     ("reconstruction", "train_mm"): "reconstruction MPJPE, training clips, mm",
@@ -34,100 +52,14 @@ _BARS = {
 _CAPTIONS = ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr")
 
 
-def _row(*cells: object) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; the first column is words, the others numbers.
-
-    >>> print(markdown(["model", "FID"], [["MDM", 0.5]]), end="")
-    | model | FID |
-    |---|---:|
-    | MDM | 0.5 |
-    """
-    return "\n".join([_row(*head), "|---" + "|---:" * (len(head) - 1) + "|", *(_row(*row) for row in rows)]) + "\n"
-
-
 def bars(report: Mapping[str, Any]) -> str:
     """What ``hftrainer bench quality`` measured that has a bar."""
     rows: list[list[object]] = []
     for (part, key), name in _BARS.items():
         if part in report and key in report[part]:
             found = report[part][key]
-            rows.append([name, f"{found['value']:g}", f"{found['bar']:g}", "yes" if found["holds"] else "**no**"])
+            rows.append([name, f"{found['value']:g}", f"{found['bar']:g}", held(found)])
     return markdown([f"{report['model']}, weights {report['model_hash']}", "value", "bar", "holds"], rows)
-
-
-def samplers(report: Mapping[str, Any]) -> str:
-    """What ``hftrainer bench samplers`` measured."""
-    rows: list[list[object]] = []
-    for r in report["rows"]:
-        way = f"{r['sampler']}, {r['steps']} steps{', bf16' if r['precision'] == 'bf16' else ''}"
-        rows.append([way, f"{r['s_per_motion']:.3f}", f"{r['times']:.1f}", f"{r['hold']:.1%}", f"{r['others']:.1%}"])
-    head = ["sampler", "s a motion, all at once", "times as quick as the first", "rules hold", "on other prompts"]
-    return markdown(head, rows)
-
-
-def denoising(report: Mapping[str, Any]) -> str:
-    """What ``hftrainer bench generate --model`` measured of a denoiser."""
-    rows: list[list[object]] = [["plain: two passes, fp32, the sentence read again", report["plain_s"], "", "1"]]
-    rows += [
-        [f"{case['sampler']}, {case['precision']}", case["batch_1_s"], case["batch_8_s"], case["ratio_to_plain"]]
-        for case in report["samplers"]
-    ]
-    head = [f"{report['steps']} steps, {report['frames']} frames", "s a motion, alone", "s a motion, in eights",
-            "times as quick as plain"]  # fmt: skip
-    return markdown(head, rows)
-
-
-def speeds(*reports: Mapping[str, Any]) -> str:
-    """What ``hftrainer bench models`` measured, of one model or of several."""
-    rows: list[list[object]] = []
-    for report in reports:
-        if report["plain"] is not None:
-            plain = report["plain"]
-            took = [plain[name] for name in ("s_median", "s_p95", "busy_s")]
-            rows.append([f"{report['model']}: generate, plain", 1, *took, "", plain["peak_mb"], "", "", "1"])
-        for r in report["rows"]:
-            times = r.get("ratio", {"value": ""})
-            bar = f" (bar {times['bar']:g}{'' if times['holds'] else ', **below**'})" if "bar" in times else ""
-            rows.append([
-                f"{report['model']}: {r['verb']}, {r['way']}", r["batch"], r["s_median"], r["s_p95"], r["busy_s"],
-                f"{r['units_per_s']:g} {r['unit']}", r["peak_mb"], f"{r['share_of_products']:.0%}",
-                f"{r['share_of_reading']:.0%}", f"{times['value']}{bar}",
-            ])  # fmt: skip
-    head = ["model and verb", "batch", "s a motion, median", "p95", "processor s", "a second", "most memory, MB",
-            "of best product", "of best reading", "times as quick as plain"]  # fmt: skip
-    return markdown(head, rows)
-
-
-def kernels(report: Mapping[str, Any]) -> str:
-    """What ``hftrainer bench kernels`` measured."""
-    pairs: dict[tuple[str, str], dict[str, float]] = {}
-    for row in report["rows"]:
-        pairs.setdefault((row["what"], row["way"]), {})[row["precision"]] = row["ms"]
-    rows = [[f"{what}, {way}", ms["fp32"], ms["bf16"]] for (what, way), ms in pairs.items()]
-    return markdown([f"{report['threads_used']} thread, processor ms", "fp32", "bf16"], rows)
-
-
-def exports(report: Mapping[str, Any]) -> str:
-    """What ``hftrainer bench onnx`` measured."""
-    names = ("what", "torch_ms", "bf16_ms", "onnx_ms")
-    rows = [[*(row[name] for name in names), f"{row['apart']:.0e}"] for row in report["rows"]]
-    threads = f"{report['threads_used']} thread{'s' if report['threads_used'] != 1 else ''}, processor ms"
-    return markdown([threads, "torch fp32", "torch bf16", "ONNX fp32", "ONNX apart from fp32, of the spread"], rows)
-
-
-def memory(report: Mapping[str, Any]) -> str:
-    """What ``hftrainer bench memory`` measured."""
-    peaks: Mapping[str, float] = report["peak_mb"]
-    rows: list[list[object]] = [[f"{count} prompts: most memory, MB", peak] for count, peak in peaks.items()]
-    rows += [
-        [f"a motion of {report['frames']} frames itself, kB", report["motion_kb"]],
-        ["a further prompt, its motion included, kB", report["kb_a_prompt"]["value"]],
-    ]
-    return markdown([f"weights {report['model_hash']}", ""], rows)
 
 
 def _mean(value: Mapping[str, float] | None, digits: int = 3) -> str:
@@ -199,7 +131,7 @@ def calibration(report: Mapping[str, Any]) -> str:
         "text to motion median rank": "median rank of the right motion among all",
     }  # fmt: skip
     rows = [[said, _mean(metrics[name])] for name, said in names.items() if name in metrics]
-    return markdown([f"real motions, evaluator {report['hashes']['evaluator']}", "value"], rows)
+    return markdown([f"real motions, evaluator {report['hashes']['evaluator'][:SHORT]}", "value"], rows)
 
 
 def reports(*those: Mapping[str, Any]) -> str:
@@ -233,8 +165,8 @@ def leaderboards(*those: Mapping[str, Any]) -> str:
     parts = []
     for group in groups:
         said, hashes = group[0]["protocol"], group[0]["hashes"]
-        head = (f"Protocol `{said['name']}`, {said['repeats']} repeats; evaluator `{hashes['evaluator']}`, split "
-                f"`{hashes['split'][:12]}`.")  # fmt: skip
+        head = (f"Protocol `{said['name']}`, {said['repeats']} repeats; evaluator `{hashes['evaluator'][:SHORT]}`, "
+                f"split `{hashes['split'][:12]}`.")  # fmt: skip
         parts.append(f"{head}\n\n{reports(*group)}")
     return "\n".join(parts)
 
@@ -260,7 +192,7 @@ def _scaled(how: Callable[..., tuple[list[str], list[Sequence[object]]]]) -> Cal
 
 TABLES: dict[str, Callable[..., str]] = {
     "flat-cost": _scaled(flat_cost), "pack-reading": _scaled(pack_reading), "large-jobs": _scaled(large_jobs),
-    "repeated": _scaled(repeated),
+    "repeated": _scaled(repeated), "endured": _scaled(endured), "player": player, "metrics": metrics_speed,
     "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "kernels": kernels,
     "exports": exports,
     "memory": memory, "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
@@ -281,8 +213,24 @@ def _read(name: str, places: Sequence[Path]) -> list[Any] | None:
     return None
 
 
+def _number(found: re.Match[str], places: Sequence[Path]) -> str:
+    """A number of a sentence with its mark, as the results say."""
+    there = _read(found[3], places)
+    if there is None:
+        raise ValueError(f"a number must stand in a file that is there; {found[3]} is not.")
+    value = there[0]
+    for key in found[4].split("/"):
+        if not isinstance(value, dict) or key not in value:
+            raise ValueError(f"{found[3]} must have {found[4]}; {key} is absent.")
+        value = value[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{found[4]} of {found[3]} must be a number; got {type(value).__name__}.")
+    decimals = len(found[1].partition(".")[2])
+    return f"{float(value) * float(found[5] or 1):{',' if ',' in found[1] else ''}.{decimals}f}{found[2]}"
+
+
 def filled(text: str, *places: Path) -> str:
-    """A page with its tables as the results say.
+    """A page with its tables, and the marked numbers of its sentences, as the results say.
 
     Args:
         text: the page.
@@ -293,6 +241,11 @@ def filled(text: str, *places: Path) -> str:
 
     >>> filled("<!-- table: bars none.json -->\\nold\\n<!-- end -->", Path("nowhere")).splitlines()[1]
     'Not measured yet: `results/none.json` is made by the command below.'
+    >>> import tempfile
+    >>> there = Path(tempfile.mkdtemp())
+    >>> _ = (there / "a.json").write_text('{"size": {"bytes": 1234567}}')
+    >>> filled("It has 1.1<!-- is a.json size/bytes*1e-6 --> MB.", there)
+    'It has 1.2<!-- is a.json size/bytes*1e-6 --> MB.'
     """
 
     def one(found: re.Match[str]) -> str:
@@ -312,11 +265,14 @@ def filled(text: str, *places: Path) -> str:
             raise ValueError(f"the table {found[2]} must be made of files of its kind; got {said}.") from error
         return f"{found[1]}{table}{found[5]}"
 
-    known = [found[1].strip() for found in MARK.finditer(text)]
+    known = [found[1].strip() for found in MARK.finditer(text)] + [found[2] for found in NUMBER.finditer(text)]
     odd = [mark for mark in _ANY.findall(text) if mark not in known]
     if odd:
-        raise ValueError(f"a mark must be <!-- table: NAME FILE.json -->, and <!-- end --> must follow; got {odd[0]}.")
-    return MARK.sub(one, text)
+        raise ValueError(
+            "a mark must be <!-- table: NAME FILE.json -->, and <!-- end --> must follow, or, after a number, "
+            f"<!-- is FILE.json KEY/KEY -->; got {odd[0]}."
+        )
+    return NUMBER.sub(lambda found: _number(found, places), MARK.sub(one, text))
 
 
 def write_tables(pages: Sequence[Path], results: Path, check: bool = False) -> list[Path]:

@@ -310,13 +310,13 @@ def count_weights(path: Path) -> int:
 
 
 def folder_hash(folder: Path, names: Sequence[str]) -> str:
-    """First 16 hex digits of the SHA-256 over the named files, in that order."""
+    """SHA-256 over the named files, in that order; 64 hex digits."""
     digest = hashlib.sha256()
     for name in names:
         with (folder / name).open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 @contextmanager

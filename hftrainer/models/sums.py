@@ -14,7 +14,35 @@ from hftrainer.errors import ArtifactError
 SUMS = "SHA256SUMS"
 #: Files that may change while a model stays what it is.
 APART = (SUMS, "README.md", ".gitattributes")
+#: Digits of a short name, which records of motions, tables and the command line have.
+SHORT = 16
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+
+
+class Hashed:
+    """What was read from files or written to them, and by which bytes it is known.
+
+    Attributes:
+        sha256: over the files that decide what it does, 64 hex digits; ``"unsaved"`` before there are any.
+    """
+
+    sha256: str = "unsaved"
+
+    @property
+    def hash(self) -> str:
+        """Its short name: the first 16 digits of ``sha256``, or ``"unsaved"``."""
+        return self.sha256[:SHORT]
+
+
+def same_hash(one: str | None, other: str | None) -> bool:
+    """Whether two hashes name the same bytes, where one of them may be the short name of the other.
+
+    >>> same_hash("0123456789abcdef" * 4, "0123456789abcdef"), same_hash("0123456789abcdef" * 4, "0123")
+    (True, False)
+    """
+    if one is None or other is None:
+        return one is other
+    return one == other or (SHORT in (len(one), len(other)) and one[:SHORT] == other[:SHORT])
 
 
 def file_sum(path: Path) -> str:

@@ -193,7 +193,7 @@ class ContrastEvaluator(SentenceEvaluator):
             self.tokenizer.save(str(out / TOKENIZER))
             hashes = {name: file_hash(out / name) for name in (*FILES, TOKENIZER)}
             write_json(out / "model_index.json", {"_class_name": type(self).__name__, "files": hashes})
-            self.hash = folder_hash(out, (*FILES, TOKENIZER))
+            self.sha256 = folder_hash(out, (*FILES, TOKENIZER))
 
     def _check_words(self) -> None:
         have, need = 0 if self.tokenizer is None else self.tokenizer.get_vocab_size(), self.network.config.vocabulary

@@ -26,6 +26,7 @@ from hftrainer.models.artifact import (
 from hftrainer.models.evaluator import official
 from hftrainer.models.evaluator.network import FRAMES_PER_MOVEMENT, EvaluatorConfig, TextMotionEvaluator
 from hftrainer.models.evaluator.words import WordVectors
+from hftrainer.models.sums import Hashed
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.specs import get_spec
 
@@ -33,7 +34,7 @@ from hftrainer.motion.representation.specs import get_spec
 FILES = ("evaluator.json", "evaluator.safetensors", "words.json", "words.safetensors", "Mean.npy", "Std.npy")
 
 
-class Evaluator:
+class Evaluator(Hashed):
     """Sentences and motions to points whose distances say how well they match.
 
     Args:
@@ -42,7 +43,7 @@ class Evaluator:
         mean, std: ``(D,)`` statistics of the features that the networks were trained with, the contacts included.
 
     Attributes:
-        hash: identity of the files it came from, ``"unsaved"`` before.
+        sha256, hash: identity of the files it came from, whole and short; ``"unsaved"`` before.
         about: where it comes from and what it was seen to do; empty for the authors'.
         reads: what sentences must be: words with parts of speech.
 
@@ -63,7 +64,6 @@ class Evaluator:
                 raise ArtifactError(f"the {name} must be finite{' and above 0' * (name == 'std')}.")
         self.network, self.words = network.eval(), words
         self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-        self.hash = "unsaved"
         self.about: dict[str, Any] = {}
 
     @classmethod
@@ -99,7 +99,7 @@ class Evaluator:
             raise ArtifactError(f"{folder / 'words.safetensors'} must hold vectors; got {error}.") from error
         words = WordVectors(json.loads((folder / "words.json").read_text(encoding="utf-8")), vectors)
         evaluator = cls(network, words, np.load(folder / "Mean.npy"), np.load(folder / "Std.npy"))
-        evaluator.hash, evaluator.about = folder_hash(folder, FILES), about
+        evaluator.sha256, evaluator.about = folder_hash(folder, FILES), about
         return evaluator
 
     @classmethod
@@ -113,7 +113,7 @@ class Evaluator:
         evaluator = cls(official.read_weights(weights), official.read_words(glove), mean, std)
         files = [weights, *(glove / name for name in official.WORD_FILES)]
         files += [meta / name for name in official.STATISTICS_FILES]
-        evaluator.hash = folder_hash(folder, [str(file.relative_to(folder)) for file in files])
+        evaluator.sha256 = folder_hash(folder, [str(file.relative_to(folder)) for file in files])
         return evaluator
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -126,7 +126,7 @@ class Evaluator:
             save_file({"vectors": self.words.vectors}, out / "words.safetensors")
             np.save(out / "Mean.npy", self.mean)
             np.save(out / "Std.npy", self.std)
-            self.hash = folder_hash(out, FILES)
+            self.sha256 = folder_hash(out, FILES)
 
     @property
     def kind(self) -> str:

@@ -76,7 +76,7 @@ def read_hml263(weights: Path, mean: Path, std: Path, words: Path) -> Evaluator:
         ArtifactError: files are absent or do not fit.
     """
     evaluator = Evaluator(official.read_weights(weights), official.read_words(words), _array(mean), _array(std))
-    evaluator.hash = _short(weights)
+    evaluator.sha256 = file_hash(weights)
     return evaluator
 
 
@@ -94,7 +94,7 @@ def read_motion272(weights: Path, mean: Path, std: Path, words: Path) -> Motion2
     evaluator = Motion272Evaluator(
         temos_official.read_weights(weights), read_word_pieces(words), _array(mean), _array(std)
     )
-    evaluator.hash = _short(weights)
+    evaluator.sha256 = file_hash(weights)
     return evaluator
 
 
@@ -109,12 +109,8 @@ def read_motionclip(weights: Path, mean: Path, std: Path) -> MotionClipEvaluator
         ArtifactError: files are absent or do not fit.
     """
     evaluator = MotionClipEvaluator(dual_official.read_weights(weights), None, _array(mean), _array(std))
-    evaluator.hash = _short(weights)
+    evaluator.sha256 = file_hash(weights)
     return evaluator
-
-
-def _short(weights: Path) -> str:
-    return file_hash(weights)[:16]
 
 
 def _array(path: Path) -> np.ndarray:
@@ -162,7 +158,7 @@ def _successor(folder: Path) -> Motion272Evaluator:
         raise ArtifactError(f"{folder / _SETTINGS} must describe the weights; it says {', '.join(wrong)}.")
     words = place["tokenizer"] if place["tokenizer"].is_dir() else place["tokenizer"].parent
     evaluator = Motion272Evaluator(network, read_word_pieces(words), _array(place["mean"]), _array(place["std"]))
-    evaluator.hash = _short(place["weights"])
+    evaluator.sha256 = file_hash(place["weights"])
     return evaluator
 
 

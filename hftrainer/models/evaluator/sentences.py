@@ -29,6 +29,7 @@ from hftrainer.models.clip import ClipTokens
 from hftrainer.models.distilbert import DistilBertConfig, DistilBertTower
 from hftrainer.models.evaluator.dual import DualConfig, DualEvaluator, SideConfig
 from hftrainer.models.evaluator.temos import TemosConfig, TemosEvaluator
+from hftrainer.models.sums import Hashed
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.specs import get_spec
 
@@ -39,7 +40,7 @@ TOKENIZER = "tokenizer.json"
 UNIT = 4
 
 
-class SentenceEvaluator(ABC):
+class SentenceEvaluator(Hashed, ABC):
     """Sentences and motions to points whose distances say how well they match.
 
     Args:
@@ -51,7 +52,7 @@ class SentenceEvaluator(ABC):
         kind: its name in files and reports.
         representation: what motions must be in.
         reads: what sentences must be: text.
-        hash: identity of the files it came from, ``"unsaved"`` before.
+        sha256, hash: identity of the files it came from, whole and short; ``"unsaved"`` before.
         about: where it comes from and what it was seen to do; empty for the authors'.
 
     Raises:
@@ -75,7 +76,6 @@ class SentenceEvaluator(ABC):
                 raise ArtifactError(f"the {name} must be finite{' and above 0' * (name == 'std')}.")
         self.network, self.tokenizer = network.requires_grad_(False).eval(), tokenizer
         self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-        self.hash = "unsaved"
         self.about: dict[str, Any] = {}
         self._check_words()
 
@@ -127,7 +127,7 @@ class SentenceEvaluator(ABC):
         own = (folder / TOKENIZER).is_file()
         tokenizer = Tokenizer.from_buffer((folder / TOKENIZER).read_bytes()) if own else None
         evaluator = cls(network, tokenizer, np.load(folder / "Mean.npy"), np.load(folder / "Std.npy"))
-        evaluator.hash = folder_hash(folder, (*FILES, TOKENIZER) if own else FILES)
+        evaluator.sha256 = folder_hash(folder, (*FILES, TOKENIZER) if own else FILES)
         evaluator.about = about
         return evaluator
 
@@ -141,7 +141,7 @@ class SentenceEvaluator(ABC):
             np.save(out / "Std.npy", self.std)
             if self.tokenizer is not None:
                 self.tokenizer.save(str(out / TOKENIZER))
-            self.hash = folder_hash(out, FILES if self.tokenizer is None else (*FILES, TOKENIZER))
+            self.sha256 = folder_hash(out, FILES if self.tokenizer is None else (*FILES, TOKENIZER))
 
     @torch.no_grad()
     def texts(self, sentences: Sequence[str], batch: int = 32) -> np.ndarray:

@@ -29,6 +29,7 @@ from hftrainer.models.motion.mdm.config import MDMConfig
 from hftrainer.models.motion.mdm.network import MDM, position_table
 from hftrainer.models.motion.mdm.release import REPRESENTATIONS, Release
 from hftrainer.models.motion.motiongpt.bundle import Statistics
+from hftrainer.models.sums import Hashed
 from hftrainer.models.tower_files import DESCRIPTION, Tower, fetch_tower, read_tower, save_tower
 from hftrainer.models.tower_files import WEIGHTS as TOWER_WEIGHTS
 from hftrainer.motion.clip import Motion
@@ -42,7 +43,7 @@ _OURS = (
 )  # fmt: skip
 
 
-class MDMBundle:
+class MDMBundle(Hashed):
     """Everything that MDM needs to turn words into motion, in one object and one folder.
 
     Attributes:
@@ -57,7 +58,7 @@ class MDMBundle:
         usual_frames: length of a motion that nobody said the length of; ``None`` leaves it to the pipeline.
         candidates: motions that are drawn for a sentence where nobody says how many; the best is kept.
         about: provenance: files, hashes, options.
-        hash: identity of the weights on disk, ``"unsaved"`` before.
+        sha256, hash: identity of the weights on disk, whole and short; ``"unsaved"`` before.
 
     Raises:
         ArtifactError: parts that do not fit one another.
@@ -98,7 +99,7 @@ class MDMBundle:
         self.network, self.statistics = network.eval(), statistics
         self.text: Tower | None = None
         self.guidance, self.frame_range, self.evaluation_frames = float(guidance), frame_range, evaluation_frames
-        self.about, self.hash = dict(about or {}), "unsaved"
+        self.about = dict(about or {})
         if text is not None:
             self.attach(text)
 
@@ -227,7 +228,7 @@ class MDMBundle:
             candidates=said.get("candidates", 1),
             about=said.get("about"),
         )
-        bundle.hash = folder_hash(folder, _files(text, folder))
+        bundle.sha256 = folder_hash(folder, _files(text, folder))
         return bundle
 
     @classmethod
@@ -296,7 +297,7 @@ class MDMBundle:
                     "about": self.about,
                 },
             )
-            self.hash = folder_hash(out, _files(tower, out))
+            self.sha256 = folder_hash(out, _files(tower, out))
 
 
 def _files(tower: Tower | None, folder: Path) -> tuple[str, ...]:

@@ -37,11 +37,13 @@ from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.official import MOGENTS, Family, Network
 from hftrainer.models.motion.mogents.release import Release
 from hftrainer.models.motion.mogents.residual import ResidualTransformer
+from hftrainer.models.motion.mogents.rounding import rounded
 from hftrainer.models.motion.mogents.sampling import Settings
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
 from hftrainer.models.motion.momask.tokenizer import MoMaskTokenizer
 from hftrainer.models.motion.motiongpt.bundle import Statistics
 from hftrainer.models.motion.motiongpt.release import read_pair
+from hftrainer.models.sums import Hashed
 from hftrainer.models.tower_files import (
     DESCRIPTION,
     Tower,
@@ -67,7 +69,7 @@ CONTEXT = 77
 _IMAGE_HALF = ("visual.", "logit_scale", "input_resolution", "context_length", "vocab_size")
 
 
-class MaskedBundle(ABC):
+class MaskedBundle(Hashed, ABC):
     """What the bundles of MoGenTS and MoMask have in common.
 
     Args:
@@ -82,7 +84,7 @@ class MaskedBundle(ABC):
         networks: in eval mode.
         motion_tokenizer: features to residual codes and back.
         text: the text tower; ``None`` until it is needed where the artifact has none inside.
-        hash: identity of the files on disk, ``"unsaved"`` before.
+        sha256, hash: identity of the files on disk, whole and short; ``"unsaved"`` before.
 
     Raises:
         ArtifactError: parts that do not fit one another.
@@ -126,7 +128,7 @@ class MaskedBundle(ABC):
             raise ArtifactError(
                 f"frame_range must be fewest and most frames, both multiples of {per}; got {self.frame_range}."
             )
-        self.about, self.hash, self.text_name = dict(about or {}), "unsaved", text_name
+        self.about, self.text_name = dict(about or {}), text_name
         self.text: Tower | None = None
         self._rounded: Self | None = None
         if text is not None:
@@ -229,7 +231,7 @@ class MaskedBundle(ABC):
         """
         if self._rounded is None:
             twin = copy.copy(self)
-            twin.networks = {name: _rounded(network) for name, network in self.networks.items()}
+            twin.networks = {name: rounded(network) for name, network in self.networks.items()}
             twin.motion_tokenizer = twin.networks["vq"]  # type: ignore[assignment]
             self._rounded = twin
         return self._rounded
@@ -329,7 +331,7 @@ class MaskedBundle(ABC):
             frame_range=tuple(given) if given else None,
             about=said.get("about"),
         )
-        bundle.hash = folder_hash(folder, _hashed(folder, cls.family))
+        bundle.sha256 = folder_hash(folder, _hashed(folder, cls.family))
         return bundle
 
     @classmethod
@@ -392,7 +394,7 @@ class MaskedBundle(ABC):
                     "fps": self.statistics.spec.fps,
                 },
             )
-            self.hash = folder_hash(out, _hashed(out, self.family))
+            self.sha256 = folder_hash(out, _hashed(out, self.family))
 
 
 class MoGenTSBundle(MaskedBundle):
@@ -430,19 +432,6 @@ class MoGenTSBundle(MaskedBundle):
     def decode(self, codes: Codes, lengths: Tensor | None = None) -> list[Tensor]:
         aux, grid = codes
         return generation.decode_codes(self.motion_tokenizer, aux, grid, lengths)
-
-
-def _rounded(network: Network) -> Network:
-    """A transformer wholly in bfloat16; of a motion tokenizer the layers with weights, whose codes stay as they are."""
-    if isinstance(network, LengthEstimator):
-        return network
-    twin = copy.deepcopy(network)
-    if isinstance(twin, MaskedTransformer | ResidualTransformer):
-        return twin.bfloat16()
-    for part in twin.modules():
-        if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d):
-            part.bfloat16()
-    return twin
 
 
 # --------------------------------------------------------------------------------------------------------------- files

@@ -39,6 +39,7 @@ from hftrainer.models.motion.motiongpt.network import (
     MotionTokenizer,
     TokenizerConfig,
 )
+from hftrainer.models.sums import SHORT, Hashed
 from hftrainer.models.text import END, GPT2Pieces, Pieces, Words
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.files.archive import read_array
@@ -146,7 +147,7 @@ class Statistics:
         return Motion(data.numpy(), self.spec, self.spec.fps)
 
 
-class MotionGPTBundle:
+class MotionGPTBundle(Hashed):
     """Everything that MotionGPT needs to turn words into motion, in one object and one folder.
 
     Attributes:
@@ -159,7 +160,7 @@ class MotionGPTBundle:
         frame_range: fewest and most frames that may be asked for; both are multiples of ``frames_per_token``.
         sampling: how tokens are drawn unless a request says otherwise.
         about: provenance written by training: recipe, data, licences, hours.
-        hash: identity of the weights on disk, ``"unsaved"`` before.
+        sha256, hash: identity of the weights on disk, whole and short; ``"unsaved"`` before.
     """
 
     default = "motiongpt-mini"
@@ -188,7 +189,7 @@ class MotionGPTBundle:
             raise ArtifactError(
                 f"the language model must have one row a token, {self.text.get_vocab_size()}; got {config.vocabulary}."
             )
-        self.frame_range, self.about, self.hash = frame_range, dict(about or {}), "unsaved"
+        self.frame_range, self.about = frame_range, dict(about or {})
         self.sampling, self.prompts = sampling or Sampling(), prompts
 
     @property
@@ -252,7 +253,7 @@ class MotionGPTBundle:
         folder = resolve(name, cls.default, local_files_only=local_files_only, revision=revision)
         if release.is_release(folder):
             bundle = cls.from_release(release.read_folder(folder, any_statistics))
-            bundle.hash = folder_hash(folder, release.FILES)
+            bundle.sha256 = folder_hash(folder, release.FILES)
             return bundle
         if not (folder / "model_index.json").is_file():
             check_files(folder, FILES)
@@ -295,7 +296,7 @@ class MotionGPTBundle:
             tokenizer, language, words, statistics, tuple(index["frame_range"]), index.get("about"), sampling,
             index.get("prompts", "own"),
         )  # fmt: skip
-        bundle.hash = folder_hash(folder, files)
+        bundle.sha256 = folder_hash(folder, files)
         return bundle
 
     @classmethod
@@ -346,7 +347,7 @@ class MotionGPTBundle:
                     "about": self.about,
                 },
             )
-            self.hash = folder_hash(out, PIECES_FILES if pieces else FILES)
+            self.sha256 = folder_hash(out, PIECES_FILES if pieces else FILES)
 
     def normalize(self, motion: Motion) -> Tensor:
         """Motion -> ``(T, D)`` normalised numbers."""
@@ -393,7 +394,7 @@ def describe(folder: Path) -> dict[str, Any]:
         networks = ("motion_tokenizer", "language_model")
         counts = {name: count_weights(folder / f"{name}.safetensors") for name in networks}
     name, _ = release.name_statistics(mean, std)
-    return {"hash": folder_hash(folder, files), "parameters": counts, "statistics": name}
+    return {"hash": folder_hash(folder, files)[:SHORT], "parameters": counts, "statistics": name}
 
 
 def fill_words(network: LanguageModel, words: Words) -> None:
