@@ -25,10 +25,12 @@ RESTRICTIVE = re.compile(r"\b(A?GPL|SSPL|BUSL|non-?commercial|proprietary|CC-BY-
 #: Packages whose metadata says nothing or too much, with what their own files say.
 KNOWN: dict[str, str] = {
     "usd-core": "TOST-1.0", "bpy": "GPL, only in the extras fbx and blender, run as a program of its own",
-    "tqdm": "MPL-2.0 AND MIT",
+    "tqdm": "MPL-2.0 AND MIT", "pycocotools": "BSD-2-Clause",
+    "pycocoevalcap": "BSD; carries Java programs under GPL and LGPL, which are never run: development only",
 }  # fmt: skip
-#: May be other than permissive: Blender is never imported, and NVIDIA's own come with a CUDA build of torch only.
-APART = re.compile(r"bpy$|nvidia-|cuda-")
+#: May be other than permissive: Blender is never imported, NVIDIA's own come with a CUDA build of torch only, and of
+#: pycocoevalcap, which only tests import, the Java programs are never run.
+APART = re.compile(r"bpy$|nvidia-|cuda-|pycocoevalcap$")
 
 
 def requirements(name: str, extras: tuple[str, ...] = (), seen: dict[str, str] | None = None) -> dict[str, str]:
