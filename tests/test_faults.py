@@ -1,5 +1,6 @@
 """Kills, full disks, read-only folders, two at once, clocks that jump: nothing half-written; the next run goes on."""
 
+import ctypes
 import json
 import os
 import subprocess
@@ -147,11 +148,30 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path, monkeyp
     assert (tmp_path / "run" / "artifact" / weights).read_bytes() == (whole / weights).read_bytes()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_refused_before_the_work(tmp_path, capsys):
-    (tmp_path / "shut").mkdir(mode=0o500)
-    assert main(["generate", "a person walks", "-o", str(tmp_path / "shut" / "a.bvh"), "--quiet"]) == 2
-    assert "must be writable" in capsys.readouterr().err
+def lay_down_roots_right() -> None:
+    """Root may write everywhere, even where a folder says no; a program that is begun after this may not."""
+    if os.geteuid() == 0 and ctypes.CDLL(None, use_errno=True).prctl(24, 1, 0, 0, 0):  # PR_CAPBSET_DROP, DAC_OVERRIDE
+        raise OSError(ctypes.get_errno(), "root's right to write everywhere could not be laid down")
+
+
+def test_a_read_only_folder_is_refused_before_the_work(tmp_path):
+    """Verbs that make files, in a process that may not write there, whoever runs the tests; nothing is left behind."""
+    shut, clip = tmp_path / "shut", tmp_path / "clip.npz"
+    shut.mkdir(mode=0o500)
+    save(Motion(lively(6), "joints", 20), clip)
+    data = training_data.write(tmp_path / "data")
+    (tmp_path / "recipe.toml").write_text(training_data.TOKENIZER.format(data=data))
+    asked = {
+        "generate": ["generate", "a person walks", "-o", str(shut / "a.bvh")],
+        "convert": ["convert", str(clip), str(shut / "a.bvh")],
+        "train": ["train", str(tmp_path / "recipe.toml"), "-o", str(shut / "run")],
+    }
+    script = "import sys; from hftrainer.cli import main; sys.exit(main(sys.argv[1:]))"
+    for verb, words in asked.items():
+        done = subprocess.run([sys.executable, "-c", script, *words, "--quiet"], cwd=ROOT, capture_output=True, text=True,
+                              preexec_fn=lay_down_roots_right)  # fmt: skip
+        assert (done.returncode, "must be writable" in done.stderr) == (2, True), (verb, done.stderr[-500:])
+    assert list(shut.iterdir()) == []
 
 
 def test_clocks_that_jump_change_nothing(tmp_path, monkeypatch):
