@@ -239,10 +239,21 @@ def test_data_stats(tmp_path):
     assert "absent: Mean.npy, Std.npy" in hftrainer("data", "stats", ".", cwd=tmp_path).stderr
     for name in ("Mean", "Std"):
         np.save(tmp_path / f"{name}.npy", np.ones(263, np.float32))
-    train = json.loads(hftrainer("data", "stats", ".", "--json", cwd=tmp_path).stdout)["splits"]["train"]
+    said = json.loads(hftrainer("data", "stats", ".", "--json", cwd=tmp_path).stdout)
+    assert "recorded" not in said, "a folder of others does not say what it was built from"
+    train = said["splits"]["train"]
     assert train == {
         "windows": 2, "minutes": 0.08, "frames": {"least": 40, "most": 60},
         "sentences": 3, "distinct_sentences": 2, "distinct_words": 4,
+    }  # fmt: skip
+    (tmp_path / "origins").mkdir()
+    clips = {"cmu_07_12": (60, "train"), "cmu_07_13": (30, "train"), "accad_male2_walk": (12, "test"), "mine": (6, "val")}
+    for name, (seconds, split) in clips.items():
+        record = {"clip": name, "seconds": seconds, "split": split}
+        (tmp_path / "origins" / f"{name}.json").write_text(json.dumps(record))
+    assert json.loads(hftrainer("data", "stats", ".", "--json", cwd=tmp_path).stdout)["recorded"] == {
+        "all": {"recordings": 4, "minutes": 1.8}, "test": {"recordings": 1, "minutes": 0.2, "performers": 1},
+        "train": {"recordings": 2, "minutes": 1.5, "performers": 1}, "val": {"recordings": 1, "minutes": 0.1},
     }  # fmt: skip
 
 

@@ -41,15 +41,23 @@ def count_split(dataset: HumanML3D, split: str, fps: float) -> dict[str, Any]:
 
 
 def recorded(folder: Path) -> dict[str, dict[str, float]]:
-    """Recordings and their minutes by split, where the folder says what it was built from; empty elsewhere."""
+    """Recordings, their minutes and who moves in them by split, where the folder says what it was built from.
+
+    Performers are told by the names of CMU's and ACCAD's recordings; of others there is no count of them.
+    """
+    from hftrainer.evaluation.population import performer
+
     found: dict[str, dict[str, float]] = {}
+    who: dict[str, set[str | None]] = {}
     for file in sorted((folder / "origins").glob("*.json")):
         record = json.loads(file.read_text(encoding="utf-8"))
         for split in (record["split"], "all"):
             one = found.setdefault(split, {"recordings": 0, "minutes": 0.0})
             one["recordings"] += 1
             one["minutes"] += record["seconds"] / 60
-    return {split: {**one, "minutes": round(one["minutes"], 2)} for split, one in sorted(found.items())}
+            who.setdefault(split, set()).add(performer(record["clip"]))
+    told = {split: {} if None in names else {"performers": len(names)} for split, names in who.items()}
+    return {split: {**one, "minutes": round(one["minutes"], 2), **told[split]} for split, one in sorted(found.items())}
 
 
 def run(args: argparse.Namespace, progress: Progress) -> Done:

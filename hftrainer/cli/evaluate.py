@@ -160,7 +160,7 @@ def measure(
     """The report of one task."""
     from hftrainer.data.humanml3d import HumanML3D
     from hftrainer.evaluation import captioning, drawn, motiongpt
-    from hftrainer.evaluation.population import population
+    from hftrainer.evaluation.population import performer, population
 
     if args.task == "recall":
         return drawn.real_motions(samples, setting)
@@ -171,7 +171,7 @@ def measure(
         dataset = HumanML3D(args.data, ("train",))
         known, best_of = population(dataset, "train"), args.best_of or 1
         looked_up = {"caption of the nearest training clip": captioning.nearest_captions(samples, known, dataset.std)}
-        if all(captioning.performer(sample.id) for sample in samples):
+        if all(performer(sample.id) for sample in samples):
             looked_up["caption of the nearest clip of another performer"] = captioning.nearest_captions(
                 samples, known, dataset.std, strangers=True
             )

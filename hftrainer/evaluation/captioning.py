@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from hftrainer.data.humanml3d import Caption
 from hftrainer.evaluation import language
-from hftrainer.evaluation.population import Sample
+from hftrainer.evaluation.population import Sample, performer
 from hftrainer.evaluation.replications import Tally
 from hftrainer.evaluation.setting import RETRIEVAL, Setting, add_retrieval, lacking, report
 from hftrainer.models.evaluator import built_in_evaluator
@@ -21,7 +20,6 @@ from hftrainer.motion.clip import Motion
 Describe = Callable[[Sequence[Motion], int], Sequence[str | None]]
 #: Text and references by the name of the policy: as written; both cleaned alike; as the reference implementation does.
 POLICIES = ("raw", "processed", "official")
-_PERFORMER = re.compile(r"M?(cmu_\d+|accad_[a-z]+\d+)_")
 
 
 def references(
@@ -110,16 +108,6 @@ def lemmatiser(captions: Sequence[Caption]) -> language.Lemmatiser | None:
     if not bases:
         return None
     return lambda words: [bases.get(word.lower(), word) for word in words]
-
-
-def performer(clip: str) -> str | None:
-    """Who moves in a clip of CMU's or ACCAD's captures, by its name; ``None`` where a name does not say.
-
-    >>> performer("Mcmu_07_12_00000_00160"), performer("accad_male2_c15_runturnright45"), performer("000021")
-    ('cmu_07', 'accad_male2', None)
-    """
-    found = _PERFORMER.match(clip)
-    return found and found[1]
 
 
 def nearest_captions(

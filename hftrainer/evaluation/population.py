@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from hftrainer.data.humanml3d import Caption, HumanML3D
@@ -11,6 +12,8 @@ from hftrainer.motion.clip import Motion
 SHORTEST, LONGEST = {"hml263": 40, "kit251": 24}, 199
 #: Motions are cut to whole tokens of the evaluator and of the published tokenizer.
 _UNIT = 4
+#: How CMU's and ACCAD's captures are called, mirrored ones too.
+_PERFORMER = re.compile(r"M?(cmu_\d+|accad_[a-z]+\d+)_")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,3 +74,13 @@ def population(dataset: HumanML3D, split: str = "test", limit: int | None = None
 
 def _cut(motion: Motion) -> Motion:
     return motion[: len(motion) // _UNIT * _UNIT]
+
+
+def performer(clip: str) -> str | None:
+    """Who moves in a clip of CMU's or ACCAD's captures, by its name; ``None`` where a name does not say.
+
+    >>> performer("Mcmu_07_12_00000_00160"), performer("accad_male2_c15_runturnright45"), performer("000021")
+    ('cmu_07', 'accad_male2', None)
+    """
+    found = _PERFORMER.match(clip)
+    return found and found[1]
