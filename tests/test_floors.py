@@ -14,7 +14,7 @@ LIBRARIES = {
     "errors": "", "motion": "numpy scipy", "models": "numpy torch safetensors tokenizers huggingface_hub",
     "data": "numpy scipy pyarrow", "training": "numpy torch tokenizers safetensors accelerate peft",
     "pipelines": "numpy torch onnxruntime onnxscript",
-    "evaluation": "numpy scipy bert_score", "rendering": "numpy scipy PIL av moderngl", "bench": "numpy torch",
+    "evaluation": "numpy scipy bert_score", "rendering": "numpy scipy PIL av moderngl glcontext", "bench": "numpy torch",
     "quality": "numpy", "client": "", "cluster": "numpy ray",
     "serving": "numpy fastapi starlette pydantic uvicorn transformers",
     "cli": "torch", "__init__": "", "__main__": "",

@@ -8,10 +8,11 @@ free of other people's terms.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from hftrainer.motion.figure_shape import STANCE, owners, surface
 from hftrainer.motion.representation.ik import joints_to_rotations, t_pose
@@ -143,6 +144,12 @@ class Body:
     joints: np.ndarray
     turns: np.ndarray
 
+    @cached_property
+    def _spread(self) -> csr_matrix:
+        """``(V, 88)`` what the rows of the joints' 3 x 4 matrices, laid flat, are to each vertex; few are not 0."""
+        points = np.concatenate([self.vertices, np.ones((len(self.vertices), 1))], axis=1)
+        return csr_matrix((self.weights[:, :, None] * points[:, None]).reshape(len(points), -1))
+
     def skinned(self, world: Any, joints: Any) -> np.ndarray:
         """The surface in other poses, by linear blend skinning.
 
@@ -161,9 +168,8 @@ class Body:
         turn = np.asarray(world, dtype=np.float64) @ np.swapaxes(self.turns, -1, -2)
         shift = joints - np.einsum("tjab,jb->tja", turn, self.joints)
         moves = np.concatenate([turn, shift[..., None]], axis=-1)  # (T, 22, 3, 4)
-        points = np.concatenate([self.vertices, np.ones((len(self.vertices), 1))], axis=1)
-        spread = (self.weights[:, :, None] * points[:, None]).reshape(len(points), -1)  # (V, 22 * 4)
-        return spread @ np.moveaxis(moves, 2, 3).reshape(len(joints), -1, 3)
+        flat = moves.transpose(1, 3, 0, 2).reshape(self._spread.shape[1], -1)  # (22 * 4, T * 3)
+        return np.ascontiguousarray(np.moveaxis((self._spread @ flat).reshape(-1, len(joints), 3), 1, 0))
 
     def normals(self, vertices: Any = None) -> np.ndarray:
         """``(V, 3)`` outward unit normals of the surface, or of the same surface with its vertices elsewhere."""

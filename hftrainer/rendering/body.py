@@ -97,6 +97,7 @@ class BodyStage:
         counts = np.cumsum([0, *(len(surface.colours) for surface in surfaces)])
         self.parts = [slice(a, b) for a, b in zip(counts, counts[1:], strict=False)]
         self.colours = np.concatenate([surface.colours for surface in surfaces])
+        self.shades = self.colours.T.copy()  # (3, V)
         self.triangles = np.concatenate(
             [surface.triangles + start for surface, start in zip(surfaces, counts, strict=False)]
         )
@@ -128,9 +129,9 @@ class BodyStage:
         vertices = np.concatenate(posed)
         turned = [surface.normals(each) for surface, each in zip(self.surfaces, posed, strict=True)]
         normals, areas = (np.concatenate(each) for each in zip(*turned, strict=True))
-        towards = normals @ self.light
+        towards = np.einsum("vk,k->v", normals, self.light)
         height = np.maximum(vertices[:, 1], 0)
-        cast = vertices[:, [0, 2]] - self.light[[0, 2]] / self.light[1] * vertices[:, 1:2]
+        cast = vertices[:, [0, 2]] - np.multiply.outer(vertices[:, 1], self.light[[0, 2]] / self.light[1])
         mask, corner, blocked = self._shadows(cast, height, areas * np.abs(towards) / self.light[1])
         for surface, part in zip(self.surfaces, self.parts, strict=True):
             blocked[part] = surface.smoothed(blocked[part], 3)
@@ -145,14 +146,14 @@ class BodyStage:
     ) -> np.ndarray:
         """``(V, 3)`` what vertices look like: Lambert's law a little softened, sky and floor, a rim, a faint gloss."""
         key = np.clip((towards + 0.18) / 1.18, 0, 1) * (1 - 0.85 * blocked)
-        up = 0.5 + 0.5 * normals[:, 1:2]
+        up = 0.5 + 0.5 * normals[:, 1]
         facing = np.clip(_dots(normals, view), 0, 1)
         half = view + self.light
         gloss = np.clip(_dots(normals, half) / np.sqrt(_dots(half, half)), 0, 1) ** 20 * (1 - blocked)
-        light = _BOUNCE + (_SKYLIGHT - _BOUNCE) * up + _SUN * key[:, None]
-        rim = ((1 - facing) ** 3)[:, None] * (0.35 + 0.65 * up)
-        out = self.colours * light + _RIM * rim + np.float32(0.06) * gloss[:, None]
-        return np.clip(out, 0, 1) ** np.float32(1 / 2.2)
+        rim = (1 - facing) ** 3 * (0.35 + 0.65 * up)
+        bounce, sky, sun, edge = (colour[:, None] for colour in (_BOUNCE, _SKYLIGHT - _BOUNCE, _SUN, _RIM))
+        out = self.shades * (bounce + sky * up + sun * key) + edge * rim + np.float32(0.06) * gloss  # (3, V)
+        return (np.clip(out, 0, 1) ** np.float32(1 / 2.2)).T
 
     def _shadows(
         self, cast: np.ndarray, height: np.ndarray, area: np.ndarray
@@ -164,7 +165,8 @@ class BodyStage:
         """
         cell = self.cell
         pad = 14
-        ends = np.array([(axis.min(), axis.max()) for axis in cast.T])  # (x and z, 2)
+        across = np.ascontiguousarray(cast.T)
+        ends = np.stack([across.min(axis=1), across.max(axis=1)], axis=1)  # (x and z, 2)
         low, high = np.floor(ends.T / cell).astype(int) + [[-pad], [pad + 1]]
         shape = high - low
         place = cast / np.float32(cell) - low - np.float32(0.5)

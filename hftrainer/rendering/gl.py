@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -63,17 +64,28 @@ class Painter:
     def _context(self, moderngl: Any) -> Any:
         """OpenGL without a window: by EGL where there is one, else as the system makes it."""
         said: list[str] = []
-        for options in ({"backend": "egl"}, {}):
-            made = self.thread.submit(moderngl.create_context, standalone=True, require=330, **options)
+        for name in ("egl", None):
+            made = self.thread.submit(self._opened, moderngl, name)
             error = made.exception()
             if error is None:
                 return made.result()
+            if type(error) is not Exception and not isinstance(error, (moderngl.Error, ImportError, OSError)):
+                raise error  # a mistake of this program; glcontext says everything else by Exception itself
             said.append(str(error).strip() or type(error).__name__)
         self.thread.shutdown()
         raise OSError(
             f"OpenGL 3.3 without a window must be there for this; got: {said[0]}. Install Mesa's EGL (on Debian: "
             "apt install libegl1 libgl1-mesa-dri), or draw without OpenGL."
         )
+
+    def _opened(self, moderngl: Any, name: str | None) -> Any:
+        import glcontext  # comes with moderngl
+
+        backend = glcontext.get_backend_by_name(name) if name else glcontext.default_backend()
+        opened = backend(mode="standalone", glversion=330)
+        # moderngl holds Python's lock while it waits for pixels; a call by ctypes lets other threads go on.
+        self.finish = ctypes.CFUNCTYPE(None)(opened.load("glFinish"))
+        return moderngl.create_context(standalone=True, require=330, context=opened)
 
     def _prepare(self, moderngl: Any, size: tuple[int, int]) -> None:
         self.size = size
@@ -138,7 +150,9 @@ class Painter:
         self.many.use()
         self.many.clear()
         self.array.render()
+        self.finish()
         self.context.copy_framebuffer(self.one, self.many)
+        self.finish()
         view = (0, canvas[1] - (bottom - top), right - left, bottom - top)
         return bytes(self.one.read(view, components=4, alignment=1))
 

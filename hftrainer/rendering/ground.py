@@ -48,6 +48,22 @@ def reach_of(camera: Camera, scale: float) -> float:
     return float(min(_REACH * max(scale, 0.3), 0.92 * ahead))
 
 
+def _way_to_the_floor(camera: Camera) -> np.ndarray:
+    """``(3, 3)`` from a point of the picture (x, y, 1) to the floor's x and z from the target, and their divisor.
+
+    The divisor is how far the ray falls, above 0 below the horizon.
+    """
+    right, up, back = camera.axes
+    ray = np.stack([right, -up, -back], axis=1) @ [
+        [1 / camera.focal, 0, -camera.centre[0] / camera.focal],
+        [0, 1 / camera.focal, -camera.centre[1] / camera.focal],
+        [0, 0, 1],
+    ]
+    eye = camera.distance * back
+    above = camera.target[0, 1] + eye[1]
+    return np.stack([above * ray[0] - eye[0] * ray[1], above * ray[2] - eye[2] * ray[1], -ray[1]])
+
+
 @dataclass(frozen=True, eq=False)
 class Tier:
     """Pixels that may show a line, in the order of where they lie in their cell of the grid.
@@ -92,27 +108,24 @@ class Ground:
         self.step = 1.0 if scale > 0.4 else 0.25
         self.plain = backdrop(camera, size).astype(np.float32)
         width, height = size
-        x = (np.arange(width) + 0.5 - camera.centre[0]) / camera.focal
-        y = -(np.arange(height) + 0.5 - camera.centre[1]) / camera.focal
-        right, up, back = camera.axes
-        ray = x[None, :, None] * right + y[:, None, None] * up - back
-        fall = -ray[..., 1]
-        eye = camera.distance * back
-        above = camera.target[0, 1] + eye[1]
-        far = above / np.maximum(fall, 1e-6)
-        place = (eye + ray * far[..., None])[..., [0, 2]]  # (H, W, 2), from the target
-        away = np.linalg.norm(place, axis=-1)
+        self.way = _way_to_the_floor(camera)
+        x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+        seen = self.way[:, 0, None, None] * x + self.way[:, 1, None, None] * y[:, None] + self.way[:, 2, None, None]
+        fall = seen[2]
+        place = seen[:2] / np.maximum(fall, 1e-6)  # (2, H, W)
+        away = np.linalg.norm(place, axis=0)
         fade = np.where(fall > 1e-6, np.clip(1.15 * (1 - away / reach_of(camera, scale)), 0, 1), 0)
         self.top = int(np.argmax(fade.max(axis=1) > 0)) if fade.any() else height
-        self.place = np.ascontiguousarray(np.moveaxis(place, -1, 0), np.float32)  # (2, H, W)
         self.thick = max(1.0, height / 460)  # pixels
-        self.lines = [self._lines(axis, fade) for axis in (0, 1)]
+        self.lines = [self._lines(each / self.step, fade) for each in place.astype(np.float32)]
         self.whole = _whole(self.plain)
         self.lined = self._lined(0) if camera.still else None
 
-    def _lines(self, axis: int, fade: np.ndarray) -> list[Tier]:
-        """What is known of the lines across one axis, the pixels that see much of the floor apart from the others."""
-        place = self.place[axis] / self.step
+    def _lines(self, place: np.ndarray, fade: np.ndarray) -> list[Tier]:
+        """What is known of the lines across one axis, the pixels that see much of the floor apart from the others.
+
+        ``place`` is where each pixel lies along the axis, cells.
+        """
         grain = sum(np.abs(np.gradient(place, axis=way)) for way in (0, 1))  # cells in a pixel
         strong = np.clip(1.6 - 4 * grain, 0, 1) * fade
         reach = (0.5 + self.thick / 2) * grain
@@ -130,22 +143,24 @@ class Ground:
 
     def _lined(self, frame: int) -> np.ndarray:
         """``(H, W, 3)`` uint8."""
-        line, drawn = np.zeros(self.plain.shape[0] * self.plain.shape[1], np.float32), []
+        line, drawn = np.zeros(self.whole.size // 3, np.float32), []
         for tiers, middle in zip(self.lines, self.camera.target[frame, [0, 2]], strict=True):
             at = float(-middle / self.step) % 1  # the phase of pixels that lie on a line
-            for tier in tiers:
-                for part in tier.near(at):
-                    away = np.abs(tier.phase[part] - np.float32(at))
-                    away = np.minimum(away, 1 - away)
-                    cover = np.float32(0.5 + self.thick / 2) - away * tier.fine[part]
-                    cover = np.clip(cover, 0, np.float32(min(1.0, self.thick))) * tier.strong[part]
-                    hits = tier.hits[part]
-                    line[hits] = np.maximum(line[hits], cover)
-                    drawn.append(hits)
-        pixels = np.concatenate(drawn)
-        picture, plain = self.whole.copy(), self.plain.reshape(-1, 3)[pixels]
-        plain += (np.array(GRID, np.float32) - plain) * line[pixels, None]
-        picture.reshape(-1, 3)[pixels] = _whole(plain)
+            near = [(tier, part) for tier in tiers for part in tier.near(at)]
+            hits, phase, fine, strong = (
+                np.concatenate([getattr(tier, name)[part] for tier, part in near])
+                for name in ("hits", "phase", "fine", "strong")
+            )
+            away = np.abs(phase - np.float32(at))
+            away = np.minimum(away, 1 - away)
+            cover = np.float32(0.5 + self.thick / 2) - away * fine
+            shown = np.flatnonzero(cover > 0)
+            hits, cover = hits.take(shown), cover.take(shown)
+            cover = np.minimum(cover, np.float32(min(1.0, self.thick))) * strong.take(shown)
+            line[hits] = np.maximum(line.take(hits), cover)
+            drawn.append(hits)
+        pixels, picture = np.concatenate(drawn), self.whole.copy()
+        _blend(picture, self.plain, pixels, GRID, line.take(pixels))
         return picture
 
     def picture(self, frame: int) -> np.ndarray:
@@ -164,36 +179,46 @@ class Ground:
             corner: x and z of the middle of the first cell, metres in the world.
             cell: side of a cell, metres.
         """
-        ends = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]) * (np.array(mask.shape) - 1) * cell + corner
-        points = np.insert(ends, 1, 0.0, axis=1)
-        seen, _ = self.camera.project(points, frame)
+        x, z = self.camera.target[frame, [0, 2]] - corner
+        way = np.array([[1.0, 0.0, x], [0.0, 1.0, z], [0.0, 0.0, cell]]) @ self.way
         height, width = picture.shape[:2]
-        left, top = np.clip(np.floor(seen.min(axis=0)).astype(int) - 1, 0, [width, height])
-        right, bottom = np.clip(np.ceil(seen.max(axis=0)).astype(int) + 1, 0, [width, height])
-        top = max(top, self.top)
-        if right <= left or bottom <= top:
-            return
-        middle = self.camera.target[frame, [0, 2]]
-        window = (slice(top, bottom), slice(left, right))
-        u, v = ((self.place[axis][window] + np.float32(middle[axis] - corner[axis])) / np.float32(cell)
-                for axis in (0, 1))  # fmt: skip
-        inside = (u >= 0) & (v >= 0) & (u < mask.shape[0] - 1) & (v < mask.shape[1] - 1)
-        hits = np.flatnonzero(inside)
-        u, v = u.ravel().take(hits), v.ravel().take(hits)
-        i, j = u.astype(np.int32), v.astype(np.int32)
-        u, v = u - i, v - j
+        rows = np.arange(self.top, height)
+        fall = way[2, 1] * (rows + 0.5) + way[2, 2]
+        begin = (way[:2, 1:2] * (rows + 0.5) + way[:2, 2:] + 0.5 * way[:2, :1]) / fall  # (2, R) cell of the first pixel
+        step = way[:2, :1] / fall  # from one pixel of the row to the next
+        step = np.where(np.abs(step) < 1e-9, 1e-9, step)
+        most = np.array(mask.shape)[:, None] - 1.0
+        ends = np.stack([-begin / step, (most - begin) / step])  # where a row enters and leaves the mask
+        first = np.clip(np.ceil(ends.min(axis=0).max(axis=0)), 0, width).astype(np.int64)
+        last = np.clip(np.floor(ends.max(axis=0).min(axis=0)) + 1, first, width).astype(np.int64)
+        count = last - first
+        before = np.cumsum(count) - count
+        along = np.arange(count.sum())
+        pixels = along + np.repeat(rows * width + first - before, count)
+        along = along.astype(np.float32)
+        u, v = (
+            np.clip(np.repeat((a - b * (before - first)).astype(np.float32), count)
+                    + np.repeat(b.astype(np.float32), count) * along, 0, np.float32(n - 1.001))
+            for a, b, (n,) in zip(begin, step, most + 1, strict=True)
+        )  # fmt: skip
+        i, j = u.astype(np.int64), v.astype(np.int64)
+        u, v = u - i.astype(np.float32), v - j.astype(np.float32)
         cells, flat, wide = i * mask.shape[1] + j, mask.ravel(), mask.shape[1]
-        low = flat.take(cells) * (1 - v) + flat.take(cells + 1) * v
-        high = flat.take(cells + wide) * (1 - v) + flat.take(cells + wide + 1) * v
-        dark = low * (1 - u) + high * u
-        seen_dark = np.flatnonzero(dark > 0.002)
-        hits, dark = hits.take(seen_dark), dark.take(seen_dark)
-        rows, columns = np.divmod(hits, right - left)
-        pixels = (rows + top) * width + columns + left
-        flat_picture = picture.reshape(-1, 3)
-        part = flat_picture.take(pixels, axis=0).astype(np.float32)
-        part += (np.array(SHADOW, np.float32) - part) * dark[:, None]
-        flat_picture[pixels] = _whole(part)
+        low, high = flat.take(cells), flat.take(cells + wide)
+        low += (flat.take(cells + 1) - low) * v
+        high += (flat.take(cells + wide + 1) - high) * v
+        low += (high - low) * u
+        seen = np.flatnonzero(low > 0.002)
+        _blend(picture, picture, pixels.take(seen), SHADOW, low.take(seen))
+
+
+def _blend(
+    picture: np.ndarray, under: np.ndarray, pixels: np.ndarray, colour: tuple[int, int, int], share: np.ndarray
+) -> None:
+    """Lay a colour over what pixels have in another picture, or in the same, by ``(n,)`` shares of 0 to 1, in place."""
+    part = np.ascontiguousarray(under.reshape(-1, 3).take(pixels, axis=0).T, np.float32)  # (3, n)
+    part += (np.array(colour, np.float32)[:, None] - part) * share
+    picture.reshape(-1, 3)[pixels] = _whole(part).T
 
 
 def _whole(picture: np.ndarray) -> np.ndarray:

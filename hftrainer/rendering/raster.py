@@ -29,10 +29,12 @@ class Layer:
     def onto(self, picture: np.ndarray) -> None:
         """Lay it on ``(H, W, 3)`` uint8, in place."""
         rows, columns = (slice(a, a + n) for a, n in zip((self.top, self.left), self.cover.shape, strict=True))
-        part = picture[rows, columns] * (1 - self.cover[..., None])
-        part += 255 * self.colour
-        part += np.float32(0.5)
-        picture[rows, columns] = part
+        part, clear = picture[rows, columns], 1 - self.cover
+        for channel in range(3):
+            one = part[..., channel] * clear
+            one += np.float32(255) * self.colour[..., channel]
+            one += np.float32(0.5)
+            part[..., channel] = one
 
 
 def _corners(points: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, ...]:
