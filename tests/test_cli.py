@@ -247,7 +247,7 @@ def test_data_stats(tmp_path):
         "sentences": 3, "distinct_sentences": 2, "distinct_words": 4,
     }  # fmt: skip
     (tmp_path / "origins").mkdir()
-    clips = {"cmu_07_12": (60, "train"), "cmu_07_13": (30, "train"), "accad_male2_walk": (12, "test"), "mine": (6, "val")}
+    clips = {"cmu_07_12": (60, "train"), "cmu_07_13": (30, "train"), "accad_male2_a1": (12, "test"), "x": (6, "val")}
     for name, (seconds, split) in clips.items():
         record = {"clip": name, "seconds": seconds, "split": split}
         (tmp_path / "origins" / f"{name}.json").write_text(json.dumps(record))
