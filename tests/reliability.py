@@ -64,8 +64,10 @@ def repeated(model: str, sentences=SENTENCES, **settings) -> dict[str, float]:
     alone = [places(pipe, [sentence], **settings)[0] for sentence in sentences]
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if threads > 1 else 2)
-    other = places(pipe, sentences, **settings)
-    torch.set_num_threads(threads)
+    try:
+        other = places(pipe, sentences, **settings)
+    finally:
+        torch.set_num_threads(threads)
     ways = {"again": again, "another order": turned, "alone": alone, "another number of threads": other,
             "another process": other_process}  # fmt: skip
     return {way: round(1000 * max(map(farthest, whole, made)), 6) for way, made in ways.items()}

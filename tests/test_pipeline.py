@@ -60,11 +60,11 @@ def test_guidance_changes_what_is_drawn(pipe):
     assert not np.array_equal(plain.data, guided.data)
 
 
-def test_a_motion_is_as_long_as_the_shortest_unless_a_length_is_asked_for(pipe):
-    pipe.bundle.sampling = replace(pipe.bundle.sampling, shortest=38)
+def test_a_motion_is_as_long_as_the_shortest_unless_a_length_is_asked_for(pipe, monkeypatch):
+    monkeypatch.setattr(pipe.bundle, "sampling", replace(pipe.bundle.sampling, shortest=38))
     made = pipe(["a person runs", "jumps"], seed=2, samples=4)
     asked = pipe(["jumps"], [8], seed=2)[0]
-    pipe.bundle.sampling = replace(pipe.bundle.sampling, shortest=0)
+    monkeypatch.setattr(pipe.bundle, "sampling", replace(pipe.bundle.sampling, shortest=0))
     assert min(map(len, made)) >= 38 and len(asked) == 8
     assert min(map(len, pipe(["a person runs", "jumps"], seed=2, samples=4))) < 38
 
