@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from hftrainer.models.motion.mdm.network import attend_in_products, quicker_in_products
+from hftrainer.models.motion.mdm.config import MDMConfig
+from hftrainer.models.motion.mdm.network import Layer, attend_in_products, quicker_in_products
+from hftrainer.models.motion.mogents import rounding
 from hftrainer.models.motion.mogents.bundle import MoGenTSBundle
 from hftrainer.models.motion.mogents.official import MOGENTS, MOMASK
 from hftrainer.models.motion.mogents.release import read_release
@@ -63,6 +65,59 @@ def test_bfloat16_is_near_and_leaves_the_networks_alone(pipes, name):
     with torch.no_grad():
         one, other = network(tokens, text, real).softmax(-1), twin(tokens, text, real).float().softmax(-1)
     assert 0 < 0.5 * float((one - other).abs().sum(-1).mean()) < 0.05
+
+
+@pytest.mark.parametrize("laid_out", [True, False])
+@pytest.mark.parametrize("groups, places", [(30, 6), (3, 50)])
+def test_a_rounded_layer_says_what_the_layer_says(monkeypatch, laid_out, groups, places):
+    """With weights laid out and without, all sequences at once and few at a time, some positions hidden."""
+    if not laid_out:
+        monkeypatch.setattr(rounding, "packs", lambda: False)
+    layer = Layer(MDMConfig(width=64, heads=2, feed_forward=96), memory=False).eval()
+    quick = rounding.RoundedLayer(layer)
+    x = torch.randn(places, groups, 64, generator=torch.Generator().manual_seed(1))
+    bias = torch.zeros(groups, 1, 1, places).expand(-1, 2, -1, -1).clone()
+    bias[0, ..., places // 2 :] = -torch.inf
+    with torch.no_grad():
+        want, free = layer(x, bias), layer(x, None)
+        whole = quick(x.bfloat16(), bias.bfloat16())
+        seen = quick(x.bfloat16(), None)
+        assert (whole.float() - want).abs().max() < 0.05 and (seen.float() - free).abs().max() < 0.05
+        assert (want - free).abs().max() > 0.05
+        monkeypatch.setattr(rounding, "ROWS", 2 * places)
+        assert (quick(x.bfloat16(), bias.bfloat16()) - whole).abs().max() < 0.02
+
+
+def test_what_no_text_makes_of_nothing_is_kept_where_weights_stay(pipes):
+    bundle = pipes["mogents"].bundle
+    network, twin = bundle.masked("mask_ts"), rounding.rounded(bundle.masked("mask_ts"))
+    with torch.no_grad():
+        fine, rough = network.without_text(5), twin.without_text(5)
+        assert network.nothing is None and twin.without_text(5) is rough
+        real, tokens = torch.ones(1, 5, dtype=torch.bool), torch.full((1, 5 * network.config.columns), network.mask)
+        want = network(tokens, torch.zeros(1, network.config.text_width), real)[0]
+    assert torch.equal(fine, want) and 0 < (fine.softmax(-1) - rough.softmax(-1)).abs().max() < 0.05
+
+
+def test_columns_that_nobody_asks_about_are_left_out_along_time(pipes):
+    network = pipes["mogents"].bundle.masked("mask_ts")
+    columns = network.config.columns
+    real = torch.tensor([[True] * 5, [True, True, True, False, False]])
+    tokens = torch.where(real.repeat_interleave(columns, 1), network.mask, network.pad)
+    asked = torch.zeros_like(tokens, dtype=torch.bool)
+    asked[0, 2 * columns + 1] = asked[1, 3] = True
+    with torch.no_grad():
+        context = network.context(torch.ones(2, network.config.text_width), real)
+        whole, part = network.hidden(tokens, context), network.hidden(tokens, context, asked)
+    assert torch.allclose(part[asked], whole[asked], atol=1e-5) and not torch.allclose(part, whole, atol=1e-3)
+
+
+def test_a_rounded_motion_does_not_depend_on_its_company(pipes):
+    prompts, frames = ["a person walks", "a man jumps", "she turns"], [64, 40, 64]
+    together = pipes["mogents"](prompts, frames, seed=[3, 4, 5], precision="bf16")
+    for prompt, count, seed, motion in zip(prompts, frames, (3, 4, 5), together, strict=True):
+        alone = pipes["mogents"]([prompt], [count], seed=[seed], precision="bf16")[0].data
+        assert np.abs(alone - motion.data).max() < 0.02 * np.abs(alone).max()
 
 
 def test_weights_are_rounded_once_and_anew_after_a_move(pipes):

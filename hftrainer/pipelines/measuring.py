@@ -20,6 +20,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
 
+from hftrainer.models.motion.mogents.rounding import RoundedLayer, packs
+
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LayerNorm)
 
 
@@ -58,12 +60,14 @@ def cost(work: Callable[[], Any], repeats: int = 3) -> Cost:
     read = [0]
 
     def count(module: nn.Module, _: Any, __: Any) -> None:
-        if isinstance(module, _LAYERS):
+        if isinstance(module, RoundedLayer):
+            read[0] += module.weight_bytes
+        elif isinstance(module, _LAYERS):
             read[0] += sum(p.numel() * p.element_size() for p in module.parameters())
 
     handle = register_module_forward_hook(count)
     try:
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=_packed_products()) as counter:
             work()
     finally:
         handle.remove()
@@ -76,6 +80,15 @@ def cost(work: Callable[[], Any], repeats: int = 3) -> Cost:
         busy.append((time.process_time() - begin_busy) / torch.get_num_threads())
     p95 = float(np.quantile(clock, 0.95))
     return Cost(float(np.median(clock)), p95, min(busy), int(counter.get_total_flops()), read[0], peak_bytes())
+
+
+def _packed_products() -> dict[Any, Any]:
+    """How many operations a product with weights laid out beforehand is, where torch has it."""
+
+    def operations(x: tuple[int, ...], *_: Any, out_shape: tuple[int, ...], **__: Any) -> int:
+        return 2 * x[1] * out_shape[0] * out_shape[1]
+
+    return {torch.ops.mkldnn._linear_pointwise: operations} if packs() else {}
 
 
 def forget_peak() -> None:

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Self
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import folder_hash, read_torch_file, resolve, whole_artifact, write_json, written_folder
@@ -37,6 +37,7 @@ from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.official import MOGENTS, Family, Network
 from hftrainer.models.motion.mogents.release import Release
 from hftrainer.models.motion.mogents.residual import ResidualTransformer
+from hftrainer.models.motion.mogents.rounding import rounded
 from hftrainer.models.motion.mogents.sampling import Settings
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
 from hftrainer.models.motion.momask.tokenizer import MoMaskTokenizer
@@ -230,7 +231,7 @@ class MaskedBundle(Hashed, ABC):
         """
         if self._rounded is None:
             twin = copy.copy(self)
-            twin.networks = {name: _rounded(network) for name, network in self.networks.items()}
+            twin.networks = {name: rounded(network) for name, network in self.networks.items()}
             twin.motion_tokenizer = twin.networks["vq"]  # type: ignore[assignment]
             self._rounded = twin
         return self._rounded
@@ -431,19 +432,6 @@ class MoGenTSBundle(MaskedBundle):
     def decode(self, codes: Codes, lengths: Tensor | None = None) -> list[Tensor]:
         aux, grid = codes
         return generation.decode_codes(self.motion_tokenizer, aux, grid, lengths)
-
-
-def _rounded(network: Network) -> Network:
-    """A transformer wholly in bfloat16; of a motion tokenizer the layers with weights, whose codes stay as they are."""
-    if isinstance(network, LengthEstimator):
-        return network
-    twin = copy.deepcopy(network)
-    if isinstance(twin, MaskedTransformer | ResidualTransformer):
-        return twin.bfloat16()
-    for part in twin.modules():
-        if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d):
-            part.bfloat16()
-    return twin
 
 
 # --------------------------------------------------------------------------------------------------------------- files

@@ -104,6 +104,10 @@ def fill_masks(
     scores = torch.where(editable, 0.0, SETTLED)
     many = editable.sum(1)
     everything = not own or watch is not None or refresh is not None
+    apart = None
+    if own and start is None and watch is None and model.halves == 2:  # all is hidden: without the text alike for all
+        of_nothing = {count: network.without_text(count) for count in lengths.unique().tolist()}
+        apart = torch.cat([of_nothing[count] for count in lengths.tolist()])
     for time in torch.linspace(0, 1, settings.steps, device=text.device):
         share = torch.cos(time * math.pi * 0.5) if refresh is None else torch.full_like(time, refresh)
         count = torch.round(share * many).clamp(min=1)
@@ -112,7 +116,12 @@ def fill_masks(
         tokens = torch.where(hidden, network.mask, tokens)
         asked = torch.ones_like(hidden) if everything else hidden
         drawn_for = (cells if refresh is not None else hidden) if own else asked
-        logits = model(tokens, asked, network.hidden, network.logits)
+
+        def hidden_of(read: Tensor, context: object, asked: Tensor = asked) -> Tensor:
+            return network.hidden(read, context, asked.repeat(len(read) // len(asked), 1))  # type: ignore[arg-type]
+
+        logits = model(tokens, asked, hidden_of, network.logits, apart=apart)
+        apart = None
         drawn = _draw(chance, drawn_for, asked, logits, "cells" if settings.gumbel else "rows")
         kept = likeliest(logits, settings.drop)
         chosen = pick(kept, drawn, temperature=settings.temperature, gumbel=settings.gumbel)

@@ -20,6 +20,8 @@ class MaskedTransformer(Transformer):
     Attributes:
         mask: the token of a hidden cell, ``K``.
         pad: the token of a cell that is not real, ``K + 1``.
+        nothing: by token frames what ``without_text`` found, kept where weights will not change any more; otherwise
+            none.
 
     Source:
         MoMask, section 3.2, for one column; MoGenTS, section 3.3, for several.
@@ -34,6 +36,7 @@ class MaskedTransformer(Transformer):
         super().__init__(config, 1, config.codes)
         self.tokens = nn.Embedding(config.codes + 2, config.code_width)
         self.mask, self.pad = config.codes, config.codes + 1
+        self.nothing: dict[int, Tensor] | None = None
         self.begin()
 
     def forward(self, tokens: Tensor, text: Tensor, real: Tensor) -> Tensor:
@@ -50,8 +53,26 @@ class MaskedTransformer(Transformer):
     def _enter(self, tokens: Tensor, context: Context) -> Tensor:
         return self.enter(self.tokens(tokens)) if context.entered is None else F.embedding(tokens, context.entered)
 
-    def hidden(self, tokens: Tensor, context: Context) -> Tensor:
-        """``(B, N)`` tokens -> ``(B, N, D)``, from which ``logits`` are made of all cells or of some."""
+    def without_text(self, frames: int) -> Tensor:
+        """``(N, K)`` logits of a motion of so many token frames of which nothing is known, made of no text."""
+        if self.nothing is not None and frames in self.nothing:
+            return self.nothing[frames]
+        device = self.tokens.weight.device
+        real = torch.ones(1, frames, dtype=torch.bool, device=device)
+        tokens = torch.full((1, frames * self.config.columns), self.mask, device=device)
+        found = self(tokens, torch.zeros(1, self.config.text_width, device=device), real)[0].float()
+        if self.nothing is not None:
+            self.nothing[frames] = found
+        return found
+
+    def hidden(self, tokens: Tensor, context: Context, asked: Tensor | None = None) -> Tensor:
+        """``(B, N)`` tokens -> ``(B, N, D)``, from which ``logits`` are made of all cells or of some.
+
+        Args:
+            tokens: what is there.
+            context: of ``context``.
+            asked: ``(B, N)`` bool, cells of which logits will be made; what comes out at others need not be right.
+        """
         config = self.config
         if config.columns == 1:  # frames first in memory, which is the order in which dropout draws
             x = self._enter(tokens.T, context)
@@ -68,7 +89,8 @@ class MaskedTransformer(Transformer):
         else:
             body = body[1:]
         if config.time_attention:
-            body = body + self.along_time(text, body, context)
+            wanted = None if asked is None else asked.unflatten(1, (-1, columns)).any(1)
+            body = body + self.along_time(text, body, context, wanted)
         return body.permute(2, 0, 1, 3).flatten(1, 2)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -230,6 +230,7 @@ class Guided:
         mixing: str | None = None,
     ) -> None:
         nothing, self.guidance = torch.zeros_like(text), guidance
+        self._shown = lambda: network.context(text, real, mixing)
         self.halves = 1 if unconditional or guidance == 1 else 2
         if self.halves == 2 and not network.config.guidable:
             raise ValueError("guidance must be 1: this network was never trained without its text. Take 1.")
@@ -243,7 +244,7 @@ class Guided:
 
     def __call__(
         self, inputs: Tensor, chosen: Tensor, hidden: Callable[[Tensor, Context], Tensor],
-        logits: Callable[[Tensor], Tensor],
+        logits: Callable[[Tensor], Tensor], apart: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """``(n, K)`` guided logits of the chosen cells.
 
@@ -252,8 +253,11 @@ class Guided:
             chosen: ``(B, N)`` bool.
             hidden: inputs and a context -> ``(B, N, D)``.
             logits: ``(n, D)`` -> ``(n, K)``.
+            apart: ``(n, K)`` logits without the text, where they are known already.
         """
-        if len(self.contexts) == 2:
+        if apart is not None:
+            shown = logits(hidden(inputs, self._shown())[chosen]).float()
+        elif len(self.contexts) == 2:
             shown, apart = (logits(hidden(inputs, context)[chosen]).float() for context in self.contexts)
         elif self.halves == 2:
             both = hidden(torch.cat((inputs, inputs)), self.contexts[0])[chosen.repeat(2, 1)]

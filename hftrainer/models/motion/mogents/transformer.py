@@ -130,8 +130,10 @@ class Context:
         text: ``(1, B, D)`` text as a token.
         real: ``(B, T)`` bool, True where a token frame is real.
         frames: samples and token frames of the real ones.
-        bias: ``(B, H, 1, P * J + N)`` of the first stage: 0, or minus infinity where there is nothing to attend to.
-        time_bias: ``(B * J, H, 1, P + T)`` of the stage along time.
+        bias: ``(B, H, 1, P * J + N)`` of the first stage: 0, or minus infinity where there is nothing to attend to;
+            in bfloat16 none where that is nowhere.
+        time_bias: ``(B * J, H, 1, P + T)`` of the stage along time, ``(B * J, H, 1, T)`` where it reads no prefix.
+        told: whether the stage along time reads the prefix.
         entered: ``(K + 2, D)`` of mask transformers, where nothing is trained: each token as the layers read it.
         source: ``(B, T, J)`` where a cell finds its result of the stage among columns, counted through
             ``(B, T, J)``; none where it is its own.
@@ -140,10 +142,11 @@ class Context:
     text: Tensor
     real: Tensor
     frames: tuple[Tensor, ...]
-    bias: Tensor
+    bias: Tensor | None
     time_bias: Tensor | None = None
     source: Tensor | None = None
     entered: Tensor | None = None
+    told: bool = True
 
 
 class Transformer(nn.Module):
@@ -156,6 +159,8 @@ class Transformer(nn.Module):
     """
 
     places: Tensor
+    #: Names of the stages that a network has, in their order, are among these.
+    STAGES = ("layers", "joint_layers", "time_layers")
 
     def __init__(self, config: TransformerConfig, prefix: int, out: int) -> None:
         super().__init__()
@@ -186,7 +191,7 @@ class Transformer(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
-        for name in ("layers", "joint_layers", "time_layers"):
+        for name in self.STAGES:
             stage = getattr(self, name, None)
             if stage is not None:
                 nn.init.xavier_uniform_(stage[0].attention.project.weight)
@@ -219,15 +224,20 @@ class Transformer(nn.Module):
         shown = torch.ones(batch, self.prefix, dtype=torch.bool, device=real.device)
         bias = self._bias(torch.cat((shown, real), 1).repeat_interleave(config.columns, 1))
         time_bias = source = None
+        # rows that nothing looks at draw dropout in training, so there they stay
+        told = config.time_sees_text or self.training or torch.is_grad_enabled()
         if config.time_attention:
             shown = shown if config.time_sees_text else ~shown
-            time_bias = self._bias(torch.cat((shown, real), 1).repeat_interleave(config.columns, 0))
+            seen = torch.cat((shown, real), 1) if told else real
+            time_bias = self._bias(seen.repeat_interleave(config.columns, 0))
         if config.joint_attention:
             source = sources(real, config.columns, config.mixing if mixing is None else mixing)
-        told = self.text(text.to(self.text.weight.dtype))[None]
-        return Context(told, real, real.nonzero(as_tuple=True), bias, time_bias, source)
+        token = self.text(text.to(self.text.weight.dtype))[None]
+        return Context(token, real, real.nonzero(as_tuple=True), bias, time_bias, source, told=told)
 
-    def _bias(self, real: Tensor) -> Tensor:
+    def _bias(self, real: Tensor) -> Tensor | None:
+        if self.text.weight.dtype == torch.bfloat16 and bool(real.all()):
+            return None
         none = torch.zeros(real.shape, dtype=self.text.weight.dtype, device=real.device)
         return none.masked_fill(~real, float("-inf"))[:, None, None].expand(-1, self.config.heads, -1, -1)
 
@@ -247,9 +257,9 @@ class Transformer(nn.Module):
             sequence = layer(sequence, context.bias)
         return sequence.unflatten(0, (rows, columns))
 
-    def placed(self, x: Tensor) -> Tensor:
-        """``(R, J, B, D)`` with the positions of rows ``0..R-1`` added."""
-        return self.dropout(x + self.places[: x.shape[0], : x.shape[1], None])
+    def placed(self, x: Tensor, first: int = 0) -> Tensor:
+        """``(R, J, B, D)`` with the positions of rows ``first..first+R-1`` added."""
+        return self.dropout(x + self.places[first : first + x.shape[0], : x.shape[1], None])
 
     def across_columns(self, x: Tensor, context: Context) -> Tensor:
         """The columns of each real token frame to each other: ``(T, J, B, D)`` -> ``(n, J, D)``, sample by sample."""
@@ -259,14 +269,28 @@ class Transformer(nn.Module):
             rows = layer(rows, None)
         return rows.transpose(0, 1)
 
-    def along_time(self, prefix: Tensor, x: Tensor, context: Context) -> Tensor:
-        """The frames of each column to each other: ``(P, J, B, D)``, ``(T, J, B, D)`` -> ``(T, J, B, D)``."""
-        sequence = self.placed(torch.cat((prefix, x))).transpose(1, 2)  # (P + T, B, J, D)
+    def along_time(self, prefix: Tensor, x: Tensor, context: Context, wanted: Tensor | None = None) -> Tensor:
+        """The frames of each column to each other: ``(P, J, B, D)``, ``(T, J, B, D)`` -> ``(T, J, B, D)``.
+
+        Columns that are not ``wanted``, ``(B, J)`` bool, come out as zeros.
+        """
+        placed = self.placed(torch.cat((prefix, x))) if context.told else self.placed(x, len(prefix))
+        sequence = placed.transpose(1, 2)  # (P + T or T, B, J, D)
         batch, columns = sequence.shape[1:3]
-        sequence = sequence.flatten(1, 2)
+        sequence, bias = sequence.flatten(1, 2), context.time_bias
+        few = wanted is not None and not bool(wanted.all())
+        if few:
+            assert wanted is not None
+            groups = wanted.flatten()
+            sequence, bias = sequence[:, groups], None if bias is None else bias[groups]
         for layer in self.time_layers:
-            sequence = layer(sequence, context.time_bias)
-        return sequence[len(prefix) :].unflatten(1, (batch, columns)).transpose(1, 2)
+            sequence = layer(sequence, bias)
+        found = sequence[-len(x) :]
+        if few:
+            whole = found.new_zeros(len(x), batch * columns, found.shape[2])
+            whole[:, groups] = found
+            found = whole
+        return found.unflatten(1, (batch, columns)).transpose(1, 2)
 
     def finish(self, hidden: Tensor) -> Tensor:
         """``(..., D)`` -> ``(..., out)``."""
