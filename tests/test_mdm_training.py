@@ -36,7 +36,7 @@ heads = 2
 feed_forward = 32
 mask_frames = true
 patch = 4
-steps = 10
+steps = 20
 [settings]
 rows = 4
 frames = [16, 60]
@@ -177,6 +177,10 @@ def test_from_a_recipe_to_motion_and_resumed_bit_for_bit(tmp_path, dataset, towe
     assert half.dtype == torch.float32 and (half - bundle.network.enter.weight).abs().max() < 1e-3
     with pytest.raises(ArtifactError, match="must have the network of this recipe"):
         run_recipe(recipe, tmp_path / "other", [f"start={str(artifact)!r}", "network.layers=2"])
+    slower = [f"start={str(artifact)!r}", "network.noise_schedule='linear'", "schedule.learning_rate=1e-9"]
+    gone_on = MDMBundle.from_pretrained(run_recipe(recipe, tmp_path / "linear", slower))
+    assert gone_on.config.noise_schedule == "linear" and len(gone_on.about["stages"]) == 2
+    assert torch.allclose(gone_on.network.enter.weight, bundle.network.enter.weight, atol=1e-6)
 
 
 def test_without_text_nothing_is_read(tmp_path, dataset):

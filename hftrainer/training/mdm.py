@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hftrainer.errors import ArtifactError
@@ -38,7 +39,8 @@ def train_mdm(run: Run) -> None:
     stages: list[dict[str, object]] = []
     if "start" in recipe:
         before = MDMBundle.from_pretrained(Path(recipe["start"]))
-        if before.config != config:
+        # A network that goes on may learn another course of the noise: what it is told of a step is the same table.
+        if replace(before.config, noise_schedule=config.noise_schedule) != config:
             raise ArtifactError(f"{recipe['start']} must have the network of this recipe; its network differs.")
         network.load_state_dict(before.network.state_dict())
         stages = before.about.get("stages", [])
