@@ -4,13 +4,15 @@ import doctest
 import importlib
 import pkgutil
 
+import hftrainer.bench
 import hftrainer.motion
 
 
 def test_examples_run():
-    names = [info.name for info in pkgutil.walk_packages(hftrainer.motion.__path__, "hftrainer.motion.")]
+    names = [info.name for room in (hftrainer.motion, hftrainer.bench)
+             for info in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]  # fmt: skip
     attempted, failed = 0, []
-    for name in [*names, "hftrainer.bench"]:
+    for name in names:
         result = doctest.testmod(importlib.import_module(name))
         attempted += result.attempted
         failed += [name] * bool(result.failed)
