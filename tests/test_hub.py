@@ -13,11 +13,13 @@ import sys
 import pytest
 
 from hftrainer.errors import ArtifactError
+from hftrainer.models.evaluator import find_evaluator
 from hftrainer.models.sums import SUMS, check_sums, problems, read_sums, write_sums
 from hftrainer.models.tower_files import PUBLISHED
 from tests import tiny
 from tests.conftest import ROOT
 from tests.hub_server import running_hub
+from tests.test_drawn import small_evaluator
 
 NAME = "someone/model"
 FETCH = """
@@ -219,6 +221,26 @@ def test_what_is_in_memory_is_pushed_and_read_again(hub, python, tmp_path):
     assert ("someone/tiny", "First") in hub.messages and set(hub.repositories["someone/tiny"]["branches"]) == {
         "main", "next",
     }  # fmt: skip
+
+
+JUDGE = """
+import sys
+from hftrainer.models.evaluator import find_evaluator, load_evaluator
+made = load_evaluator(sys.argv[1])
+commit = made.push_to_hub("someone/judge", token="hf_secret")
+again = load_evaluator(find_evaluator("someone/judge"))
+assert again.sha256 == made.sha256 and len(made.sha256) == 64 and type(again) is type(made)
+print(commit)
+"""
+
+
+@pytest.mark.parametrize("kind", ["words", "text"])
+def test_an_evaluator_is_pushed_and_found_by_its_name(hub, python, tmp_path, kind):
+    hub.token = "hf_secret"
+    if kind == "words":
+        small_evaluator().save_pretrained(tmp_path / "judge")
+    commit = python(JUDGE, str(tmp_path / "judge" if kind == "words" else find_evaluator()))
+    assert {"evaluator.json", "evaluator.safetensors", SUMS} <= set(hub.files("someone/judge", commit)[1])
 
 
 MISSING = """

@@ -45,7 +45,7 @@ def test_one_command_makes_every_report_and_leaves_what_stands(place, package, t
     names = {"judge", *(f"motiongpt-mini-{task}" for task in TASKS)}
     assert set(said["reports"]) == names == {file.stem for file in (tmp_path / "out").iterdir()}
     reports = {name: json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in names}
-    assert reports["judge"]["calibration"]["holds"] is reports["motiongpt-mini-t2m"]["calibration"]["holds"] is True
+    assert {report["calibration"]["holds"] for report in reports.values()} == {True}
     for name, report in reports.items():
         assert report["replications"] == 2
         assert {"split", "captions", "data", "evaluator", "weights"} <= set(report["hashes"])
@@ -67,8 +67,13 @@ def test_wrong_statistics_are_told_for_every_report(place, package, tmp_path, ca
     lines = (tmp_path / "set" / "test.txt").read_text().split()
     (tmp_path / "set" / "test.txt").write_text("\n".join(lines[:33]))
     (tmp_path / "judge").symlink_to(place / "judge")
-    assert main(words(tmp_path, tmp_path / "out", "--task", "recall")) == 1
-    assert "calibration does not hold: " in capsys.readouterr().out
+    assert main(words(tmp_path, tmp_path / "out")) == 1
+    said = capsys.readouterr().out
+    assert said.count("calibration does not hold: ") == len(TASKS) + 1 and "split: " in said
+    for name in ("judge", *(f"motiongpt-mini-{task}" for task in TASKS)):
+        report = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        assert report["calibration"]["holds"] is False and "split: " in report["calibration"]["reason"], name
+        assert report["rows"]["real"]["metrics"]["R@1"]["values"]
 
 
 def test_a_report_that_fails_stops_no_other(place, package, tmp_path, capsys):
@@ -77,8 +82,10 @@ def test_a_report_that_fails_stops_no_other(place, package, tmp_path, capsys):
     assert "motiongpt-mini-t2m failed: " in capsys.readouterr().out
 
 
-def test_processes_of_their_own(place, tmp_path):
-    """The words are those of a command line; a process that fails says why."""
+def test_processes_of_their_own(place, tmp_path, monkeypatch):
+    """The words are those of a command line; a process that fails says why; scripts that lie about are not imported."""
+    (tmp_path / "numbers.py").write_text("raise SystemExit('a script of the user')\n")
+    monkeypatch.chdir(tmp_path)
     args = make_parser("evaluate").read(words(place, tmp_path / "out", "--task", "recall")[1:])
     (work,) = scoring.works(args)
     made = scoring.Elsewhere(1)(work)

@@ -3,8 +3,8 @@
 Tasks: t2m (sentences to motions), m2t (motions to sentences), pred (the rest of a motion from its start),
 inbetween (the middle from both ends), reconstruction (what the tokens keep). Every number is given as
 mean, std and 95 % interval over the replications, beside simple baselines. Retrieval, FID and diversity
-come from an evaluator's networks, the built-in ones or those of --evaluator. A report of t2m tests itself:
-where real motions do not score as the evaluator remembers, the exit status is 1 and the report says why.
+come from an evaluator's networks, the built-in ones or those of --evaluator. A report with an evaluator tests
+itself: where real motions do not score as the evaluator remembers, the exit status is 1 and the report says why.
 
 FAMILY real is no model: the real motions themselves, how sentences find them and they their sentences
 (--task recall). With --calibrate the evaluator's folder keeps their row, for later reports to be tested against, and
@@ -307,6 +307,9 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         if args.calibrate:
             drawn.keep_row(report, dataset.name, folder)
             write_card(folder, evaluator.about, report)
+    elif folder is not None:
+        progress("testing the evaluator with the real motions")
+        report |= drawn.real_part(samples, setting, dataset, args.split, drawn.kept_row(folder), args.limit)
     report["seconds"] = round(time.monotonic() - started, 1)
     with written_whole(args.output) as file:
         file.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

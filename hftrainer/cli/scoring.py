@@ -112,7 +112,7 @@ def here(work: Work, progress: Progress) -> Made:
 
 
 class Elsewhere:
-    """Reports made in processes of their own, which end with this one.
+    """Reports made in processes of their own, which end with this one and import nothing from the working folder.
 
     Args:
         threads: of each.
@@ -120,12 +120,13 @@ class Elsewhere:
 
     def __init__(self, threads: int) -> None:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        self.environment = {**os.environ, **dict.fromkeys(names, str(threads))}
+        here = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self.environment = {**os.environ, **dict.fromkeys(names, str(threads)), "PYTHONPATH": os.pathsep.join(here)}
         self.running: list[subprocess.Popen[str]] = []
 
     def __call__(self, work: Work) -> Made:
         """Make one report."""
-        command = [sys.executable, "-m", "hftrainer", "evaluate", *work.words, "--json", "--quiet"]
+        command = [sys.executable, "-P", "-m", "hftrainer", "evaluate", *work.words, "--json", "--quiet"]
         process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True)
         self.running.append(process)
         said, _ = process.communicate()

@@ -155,6 +155,20 @@ def as_report(
     return made
 
 
+def real_part(
+    samples: Sequence[Sample], setting: Setting, dataset: HumanML3D, split: str,
+    kept: Mapping[str, Any] | None, limit: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """``rows`` and ``calibration`` of the real motions, for a report of a task that asks no sentence for motions.
+
+    A prediction or a caption is compared with what was recorded; so that its report is tested like the others, the
+    evaluator sorts the same real motions in the same run. Arguments as of ``as_report``.
+    """
+    whole = as_report(real_motions(samples, setting), "real motion", samples, setting, dataset, split, kept=kept,
+                      limit=limit)  # fmt: skip
+    return {"rows": whole["rows"], "calibration": whole["calibration"]}
+
+
 def hashes_of(
     samples: Sequence[Sample], dataset: HumanML3D, split: str, evaluator: AnyEvaluator | None, weights: str | None
 ) -> dict[str, str | None]:

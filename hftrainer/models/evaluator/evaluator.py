@@ -26,6 +26,7 @@ from hftrainer.models.artifact import (
 from hftrainer.models.evaluator import official
 from hftrainer.models.evaluator.network import FRAMES_PER_MOVEMENT, EvaluatorConfig, TextMotionEvaluator
 from hftrainer.models.evaluator.words import WordVectors
+from hftrainer.models.hub import push_saved
 from hftrainer.models.sums import Hashed
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.specs import get_spec
@@ -52,6 +53,7 @@ class Evaluator(Hashed):
     """
 
     reads = "words"
+    push_to_hub = push_saved
 
     def __init__(self, network: TextMotionEvaluator, words: WordVectors, mean: np.ndarray, std: np.ndarray) -> None:
         config = network.config

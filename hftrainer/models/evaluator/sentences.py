@@ -29,6 +29,7 @@ from hftrainer.models.clip import ClipTokens
 from hftrainer.models.distilbert import DistilBertConfig, DistilBertTower
 from hftrainer.models.evaluator.dual import DualConfig, DualEvaluator, SideConfig
 from hftrainer.models.evaluator.temos import TemosConfig, TemosEvaluator
+from hftrainer.models.hub import push_saved
 from hftrainer.models.sums import Hashed
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.specs import get_spec
@@ -62,6 +63,7 @@ class SentenceEvaluator(Hashed, ABC):
     kind: ClassVar[str]
     representation: str
     reads = "text"
+    push_to_hub = push_saved
     network: Any
 
     def __init__(self, network: nn.Module, tokenizer: Tokenizer | None, mean: np.ndarray, std: np.ndarray) -> None:
