@@ -17,6 +17,7 @@ from hftrainer.motion import Motion
 from hftrainer.motion.files.rig import positions
 from hftrainer.rendering.figure import LEFT
 from hftrainer.rendering.speed import marching
+from hftrainer.serving.examples import PROMPTS
 from tests.browsing import Browser, absent
 from tests.test_player_browser import share
 
@@ -32,15 +33,11 @@ class House:
 
     def __init__(self) -> None:
         uvicorn = pytest.importorskip("uvicorn", reason="the server needs the serve extra")
-        from hftrainer.serving import examples
         from hftrainer.serving.app import create_app
         from hftrainer.serving.models import Models
 
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}/"
-        self.examples, self.prompts = examples, examples.PROMPTS
-        if not KEPT:  # one thumbnail is enough to be seen
-            examples.PROMPTS = examples.PROMPTS[:1]
         models = Models()
         for name in models.kinds:
             models.pipeline(name)  # nobody waits for that in a browser
@@ -70,7 +67,6 @@ class House:
         self.server.should_exit = True
         self.thread.join(30)
         self.listening.close()
-        self.examples.PROMPTS = self.prompts  # other tests of this process want all of them
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +74,12 @@ def house():
     """A server for all tests here; they are skipped, with the reason, where there is no browser for them."""
     if reason := absent(page=True):
         pytest.skip(reason)
-    one = House()
-    yield one
-    one.close()
+    with pytest.MonkeyPatch.context() as patch:  # other tests of this process want all examples
+        if not KEPT:  # one thumbnail is enough to be seen
+            patch.setattr("hftrainer.serving.examples.PROMPTS", PROMPTS[:1])
+        one = House()
+        yield one
+        one.close()
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +224,9 @@ def test_two_files_are_joined(visit, house, walk, tmp_path):
     ((start, end),) = browser.ask(f"{FILM}[0].film.made")  # the time line says what is new
     assert (start, end) == pytest.approx((40 / frames, 1 - 40 / frames))
     browser.picture(kept(tmp_path, "page-inbetween"), None)
+    browser.tell("click", at="[data-tab=predict]")
+    attach(browser, walk)
+    assert browser.ask("document.querySelector('textarea').offsetHeight") >= 24  # a tab without words came before
     clean(browser, house)
 
 

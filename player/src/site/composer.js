@@ -45,6 +45,7 @@ export class Composer {
   get motions() { return this.given.map(({ key }) => this.app.motions.of(key)).filter(Boolean); }
 
   grow() {
+    if (this.words.hidden) return;
     this.words.style.height = "auto";
     this.words.style.height = `${Math.min(this.words.scrollHeight, 180)}px`;
   }
@@ -74,6 +75,7 @@ export class Composer {
       this.knobs.hidden = !this.knobs.children.length;
     }
     if (verb === "edit") this.partOf(model);
+    this.grow(); // a field that was hidden had no height
     this.settings.label();
     const does = verb === "inbetween" && given.length > 1 ? "Join them" : about.send;
     this.go.lastChild.textContent = does;
@@ -100,8 +102,9 @@ export class Composer {
     const wanted = app.memory.choices.tab !== "chat" && least > 0 && given.length < (verb === "inbetween" ? 2 : 1);
     const recent = wanted ? app.recent(5).filter((key) => !given.some((one) => one.key === key)) : [];
     this.place.hidden = !wanted;
+    this.place.classList.toggle("slim", app.memory.turns.some((turn) => turn.verb === verb)); // the answers want the room
     this.place.replaceChildren(...(wanted ? [el("button.target", { type: "button", onclick: () => this.file.click() },
-      el("b", {}, given.length ? "Drop a second motion, or fill the middle of this one" : "Drop a motion here"), el("span", {}, `or choose a file: ${app.formats.join("  ")}`)),
+      el("b", {}, given.length ? "Drop a second motion, or fill the middle of this one" : most === 2 ? "Drop two motions here, or one" : "Drop a motion here"), el("span", {}, `or choose a file: ${app.formats.join("  ")}`)),
     recent.length ? el("div.recent", {}, el("span", {}, "or one of yours"), ...recent.map((key) => el("button.chip", { type: "button", onclick: () => this.take(key) }, app.motions.of(key).name))) : null].filter(Boolean) : []));
     this.most = most;
   }
