@@ -273,8 +273,14 @@ class ClipTower:
         return self.network.config.output
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, None]:
-        """Sentences -> ``(B, 1, E)`` float32, and no mask: there is one vector per sentence."""
-        return self.network(self.tokens.ids(texts).to(self.network.projection.device))[:, None], None
+        """Sentences -> ``(B, 1, E)`` float32, and no mask: there is one vector per sentence.
+
+        What stands after the end of the longest sentence is seen by nobody, and in single precision left out.
+        """
+        ids = self.tokens.ids(texts)
+        if self.network.precision == "fp32":
+            ids = ids[:, : int(ids.argmax(-1).max()) + 1]
+        return self.network(ids.to(self.network.projection.device))[:, None], None
 
     def unread(self, text: str) -> str:
         """What of a sentence is not read, because it is too long."""

@@ -98,6 +98,10 @@ class Masking:
             self._told[prompt] = self.bundle.encode_text([prompt])[0]
         return self._told[prompt]
 
+    def forget(self) -> None:
+        """Read sentences anew: for measuring what a new one costs."""
+        self._told.clear()
+
     def lengths(self, prompts: Sequence[str | None], seeds: Sequence[int | None], masks: Masks) -> list[int]:
         """Frames that the length estimator draws for sentences, within the bundle's range.
 

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hftrainer.models.clip import ClipTower
 from hftrainer.models.motion.mdm.network import Condition
 from hftrainer.models.motion.mdm.sampling import sample
+from hftrainer.models.motion.mogents.bundle import MaskedBundle
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.residual import ResidualTransformer
 from hftrainer.models.motion.mogents.sampling import Settings, likeliest, pick
@@ -74,23 +76,33 @@ def plain_fill(pipe: MaskedPipeline, prompt: str, frames: int, seed: int = 0) ->
         frames: a multiple of a token's.
         seed: of its generator.
 
+    Each network reads the sentence for itself, as each of the authors' has a text tower of its own.
+
     Returns:
         Codes of each stream, ``(1, N, Q)``, and ``(frames, D)`` physical features.
     """
     bundle, settings = pipe.bundle, Settings()
-    text, generator = bundle.encode_text([prompt]), torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     tokens = frames // bundle.frames_per_token
     real = torch.ones(1, tokens, dtype=torch.bool)
     masks = [n for n in bundle.networks.values() if isinstance(n, MaskedTransformer)]
     residuals = [n for n in bundle.networks.values() if isinstance(n, ResidualTransformer)]
     with torch.no_grad():
-        first = [_masks(network, text, real, settings, generator) for network in masks]
-        streams = [_residuals(network, codes, text, real, settings, generator)
+        first = [_masks(network, _read(bundle, prompt), real, settings, generator) for network in masks]
+        streams = [_residuals(network, codes, _read(bundle, prompt), real, settings, generator)
                    for network, codes in zip(residuals, first, strict=True)]  # fmt: skip
         whole = [codes.unflatten(1, (tokens, -1)) if columns > 1 else codes
                  for codes, columns in zip(streams, bundle.columns, strict=True)]  # fmt: skip
         made = bundle.decode(tuple(whole))[0]
     return streams, bundle.denormalize(made).data
+
+
+def _read(bundle: MaskedBundle, prompt: str) -> Tensor:
+    """A sentence as each of the authors' networks reads it for itself: all places of the tower, filled up or not."""
+    tower = bundle.tower()
+    if not isinstance(tower, ClipTower):
+        return bundle.encode_text([prompt])
+    return tower.network(tower.tokens.ids([prompt]).to(bundle.device))
 
 
 def _masks(
