@@ -132,8 +132,10 @@ class RoundedLayer(nn.Module):
         self._out = RoundedLinear(attention.out.weight, attention.out.bias)
         self._widen = RoundedLinear(layer.widen.weight, layer.widen.bias)
         self._narrow = RoundedLinear(layer.narrow.weight, layer.narrow.bias)
-        self._norms = [((width,), norm.weight.detach().bfloat16(), norm.bias.detach().bfloat16(), norm.eps)
-                       for norm in layer.norms]  # fmt: skip
+        self._norms: list[tuple[list[int], Tensor, Tensor, float]] = [
+            ([width], norm.weight.detach().bfloat16(), norm.bias.detach().bfloat16(), norm.eps)
+            for norm in layer.norms if isinstance(norm, nn.LayerNorm)
+        ]  # fmt: skip
         self.weight_bytes = sum(part.bytes for part in (self._project, self._out, self._widen, self._narrow))
 
     @torch.no_grad()
@@ -218,7 +220,8 @@ class RoundedDecoder(nn.Module):
     def __init__(self, rounded: Decoder, decoder: Decoder) -> None:
         super().__init__()
         self.enter, self.levels, self.smooth, self.leave = rounded.enter, rounded.levels, rounded.smooth, rounded.leave
-        self.up = nn.ModuleList(DoubledConvolution(up, torch.bfloat16) for up in decoder.up)
+        flat = [up for up in decoder.up if isinstance(up, nn.Conv2d)]
+        self.up = nn.ModuleList(DoubledConvolution(up, torch.bfloat16) for up in flat)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, L, J, C)`` -> ``(B, T, rate * J, D)``."""
