@@ -234,6 +234,8 @@ def sampler_quality(
 ) -> dict[str, Any]:
     """What quick ways to denoise cost: the behaviour table by sampler and steps, and the time it took.
 
+    Each motion is the first that is drawn, so that no choice among several hides what a sampler does.
+
     Args:
         model: an artifact that denoises; ``None`` is the built-in one.
         seeds: motions per prompt.
@@ -250,7 +252,7 @@ def sampler_quality(
         if say:
             say(f"{drawing['sampler']}, {steps} steps")
         started = time.perf_counter()
-        result, _ = behaviours(pipe, seeds, **{**drawing, "steps": steps})
+        result, _ = behaviours(pipe, seeds, **{**drawing, "steps": steps, "candidates": 1})
         seconds = (time.perf_counter() - started) / motions
         rows.append({
             "sampler": drawing["sampler"], "steps": steps, "precision": drawing.get("precision", "fp32"),

@@ -30,6 +30,7 @@ from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
 from hftrainer.pipelines.table import kind_of, open_pipeline
 from hftrainer.training.starts import load_tokenizer
 
+ROOT = Path(__file__).resolve().parent.parent
 _SAMPLING = ("guidance", "temperature", "top_p", "shortest", "candidates")
 SHORTEST = 16  # frames; the shortest training clips are of this size
 
@@ -83,6 +84,12 @@ def provenance(name: str, data: Path, stages: list[dict[str, Any]]) -> dict[str,
     }
 
 
+def _minutes() -> int:
+    """Minutes of capture that training saw, from the numbers of ``hftrainer data stats``."""
+    measured = json.loads((ROOT / "results" / "data.json").read_text(encoding="utf-8"))
+    return round(measured["recorded"]["train"]["minutes"])
+
+
 def card(quality: dict[str, Any]) -> str:
     """The card of a built-in artifact, with the numbers that ``hftrainer bench quality`` measured."""
     name = quality["model"]
@@ -105,7 +112,7 @@ def card(quality: dict[str, Any]) -> str:
 
 {own["what"]}
 The motions have {low / 20:g} to {high / 20:g} seconds (hml263, 20 fps). The model is small, runs on a CPU, and knows
-what {about["training_hours"]:g} hours of training on about 107 minutes of capture (and its mirror image) taught it.
+what {about["training_hours"]:g} hours of training on {_minutes()} minutes of capture (and its mirror image) taught it.
 
 ```bash
 {own["try"]}
