@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from hftrainer.models.motion.mdm import rounding
 from hftrainer.models.motion.mdm.config import MDMConfig
-from hftrainer.models.motion.mdm.network import Layer, attend_in_products, quicker_in_products
-from hftrainer.models.motion.mogents import rounding
+from hftrainer.models.motion.mdm.network import MDM, Condition, Layer, attend_in_products, quicker_in_products
+from hftrainer.models.motion.mdm.sampling import denoiser
 from hftrainer.models.motion.mogents.bundle import MoGenTSBundle
 from hftrainer.models.motion.mogents.official import MOGENTS, MOMASK
 from hftrainer.models.motion.mogents.release import read_release
+from hftrainer.models.motion.mogents.rounding import rounded as rounded_masked
 from hftrainer.models.motion.momask.bundle import MoMaskBundle
 from hftrainer.models.motion.motiongpt.network import LanguageModel, LanguageModelConfig
 from hftrainer.models.tower_files import read_clip
@@ -88,9 +90,30 @@ def test_a_rounded_layer_says_what_the_layer_says(monkeypatch, laid_out, groups,
         assert (quick(x.bfloat16(), bias.bfloat16()) - whole).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("architecture", ["trans_enc", "trans_dec"])
+def test_a_rounded_denoiser_says_what_the_denoiser_says(architecture):
+    """Guided, some frames hidden; what it is not written for stays as it is."""
+    torch.manual_seed(3)
+    config = MDMConfig(architecture=architecture, width=64, layers=3, heads=2, feed_forward=96, positions=80,
+                       mask_frames=True, steps=50)  # fmt: skip
+    network = MDM(config).eval()
+    assert rounding.can_round(network) == (architecture == "trans_enc")
+    if architecture == "trans_enc":
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        frames = torch.arange(40)[None] < torch.tensor([[40], [24]])
+        asked = torch.randn(2, 263, 1, 40), torch.tensor([3, 49]), Condition(torch.randn(2, 1, 512), frames=frames)
+        twin = rounding.rounded(network)
+        with torch.no_grad():
+            want, found = (denoiser(one, asked[2], 2.5, merged=True)(*asked[:2]) for one in (network, twin))
+        real = frames[:, None, None].expand_as(want)
+        assert found.dtype == torch.float32 and found.stride() == want.stride()
+        assert 0 < (found - want)[real].abs().mean() < 0.03 * want[real].abs().mean()
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_what_no_text_makes_of_nothing_is_kept_where_weights_stay(pipes):
     bundle = pipes["mogents"].bundle
-    network, twin = bundle.masked("mask_ts"), rounding.rounded(bundle.masked("mask_ts"))
+    network, twin = bundle.masked("mask_ts"), rounded_masked(bundle.masked("mask_ts"))
     with torch.no_grad():
         fine, rough = network.without_text(5), twin.without_text(5)
         assert network.nothing is None and twin.without_text(5) is rough

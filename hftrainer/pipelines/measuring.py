@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from hftrainer.models.motion.mogents.rounding import RoundedLayer, packs
+from hftrainer.models.motion.mdm.rounding import RoundedEnd, RoundedLayer, packs
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LayerNorm)
 
@@ -60,7 +60,7 @@ def cost(work: Callable[[], Any], repeats: int = 3) -> Cost:
     read = [0]
 
     def count(module: nn.Module, _: Any, __: Any) -> None:
-        if isinstance(module, RoundedLayer):
+        if isinstance(module, RoundedLayer | RoundedEnd):
             read[0] += module.weight_bytes
         elif isinstance(module, _LAYERS):
             read[0] += sum(p.numel() * p.element_size() for p in module.parameters())

@@ -367,7 +367,7 @@ class MDM(nn.Module):
         if decoder and condition.text_mask is not None:
             memory_bias = self._bias(condition.text_mask.expand(batch, -1), sequence)
         for layer in self.layers:
-            sequence = layer(sequence, bias, memory, memory_bias)
+            sequence = layer(sequence, bias, memory, memory_bias) if decoder else layer(sequence, bias)
         return sequence[extra:]
 
     def _frames_bias(self, frames: Tensor | None, before: int, like: Tensor) -> Tensor | None:
