@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hftrainer.bench import decoding_speed
 from hftrainer.models.motion.motiongpt.network import LanguageModel, LanguageModelConfig
@@ -126,6 +128,22 @@ def test_what_rounding_could_change_is_noticed(shares, edge, draws, sure):
     scores = torch.log(torch.tensor([shares]))
     _, said = choose(scores, draws, torch.tensor([edge], dtype=torch.float64), torch.tensor([1e-4]))
     assert bool(said[0]) is sure
+
+
+@given(
+    seed=st.integers(0, 2**31), width=st.floats(0.1, 4), top_p=st.sampled_from([0.3, 0.9, 0.999, 1.0]),
+    top_k=st.sampled_from([0, 1, 7, 5000]), greedy=st.booleans(),
+)  # fmt: skip
+def test_of_many_choices_the_likeliest_are_enough(seed, width, top_p, top_k, greedy):
+    noise = torch.Generator().manual_seed(seed)
+    scores = torch.randn(6, 3000, generator=noise) * width
+    edge = torch.rand(6, generator=noise, dtype=torch.float64)
+    draws, slack = Draws(top_p=top_p, top_k=top_k, greedy=greedy), torch.full((6,), 1e-5)
+    quick, sure = choose(scores, draws, edge, slack)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "_ranked", lambda scores, *_: scores.sort(dim=-1, descending=True, stable=True))
+        whole, certain = choose(scores, draws, edge, slack)
+    assert torch.equal(quick[certain], whole[certain]) and torch.equal(sure, certain)
 
 
 def test_the_bench_counts_equal_answers():

@@ -17,7 +17,7 @@ from hftrainer.models.motion.mogents.rounding import rounded as rounded_masked
 from hftrainer.models.motion.momask.bundle import MoMaskBundle
 from hftrainer.models.motion.motiongpt.network import LanguageModel, LanguageModelConfig
 from hftrainer.models.tower_files import read_clip
-from hftrainer.pipelines.decoding import Draws, Request, scores_of, speak
+from hftrainer.pipelines.decoding import Draws, Request, scorer, speak
 from hftrainer.pipelines.mdm import MDMPipeline
 from hftrainer.pipelines.mogents import MoGenTSPipeline
 from hftrainer.pipelines.momask import MoMaskPipeline
@@ -197,4 +197,17 @@ def test_few_choices_read_few_rows_of_the_head():
     hidden = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
     for choices in (torch.arange(40, 59), torch.arange(1, 59)):
         want = net.logits(hidden)[:, choices]
-        assert torch.allclose(scores_of(net, hidden, choices, text=True), want, atol=1e-5)
+        assert torch.allclose(scorer(net, choices, text=True)(hidden), want, atol=1e-5)
+
+
+def test_words_with_vectors_are_projected_once_and_score_the_same():
+    net = by_formula(LanguageModel(LanguageModelConfig(60, 31, 32, 2, 16, 64, 2, 2, word_width=8)))
+    net.vocabulary.words.copy_(torch.randint(-100, 100, net.vocabulary.words.shape, dtype=torch.int8))
+    hidden = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
+    first = net.config.first_motion
+    every, codes = torch.arange(60), torch.tensor([*range(first, 60), 1])
+    for choices, text in ((every, True), (codes, False), (every, False)):
+        with torch.no_grad():
+            want, got = net.logits(hidden, text=text)[:, choices], scorer(net, choices, text)(hidden)
+        assert torch.equal(want.isinf(), got.isinf())
+        assert torch.allclose(got, want, rtol=1e-5, atol=1e-5)

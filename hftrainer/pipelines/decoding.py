@@ -125,8 +125,9 @@ def speak(
     order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prefix), len(requests[i].prompt)))
     answers: dict[int, Spoken] = {}
     with torch.no_grad():
+        scores_of = scorer(network, choices.to(next(network.parameters()).device), text)
         for batch in _batches(order, requests, rows):
-            loop = _Loop(network, [requests[i] for i in batch], choices, stop, draws, text, watch)
+            loop = _Loop(network, [requests[i] for i in batch], choices, stop, draws, scores_of, watch)
             answers.update(zip(batch, loop.run(), strict=True))
     return [answers[i] for i in range(len(requests))]
 
@@ -155,16 +156,16 @@ class _Loop:
         choices: Tensor,
         stop: int,
         draws: Draws,
-        text: bool,
+        scores_of: Callable[[Tensor], Tensor],
         watch: Callable[[int, int], None] | None,
     ) -> None:
         self.network: Any = network  # either kind reads the states that it made itself
-        self.requests, self.draws, self.text = requests, draws, text
+        self.requests, self.draws = requests, draws
         self.watch = watch
         self.device = next(network.parameters()).device
-        self.choices = choices.to(self.device)
         self.ids: list[int] = choices.tolist()
         self.stop = self.ids.index(stop)
+        self.scores_of = scores_of
         self.guided = requests[0].blank is not None
         self.generators = [torch.Generator().manual_seed(r.seed) for r in requests]
 
@@ -213,7 +214,7 @@ class _Loop:
 
     def _likely(self, hidden: Tensor, requests: Sequence[Request], place: int) -> tuple[Tensor, Tensor]:
         """Log-probabilities ``(B, N)`` of the choices and ``(B,)`` how far rounding may have moved them."""
-        scores = scores_of(self.network, hidden, self.choices, self.text)
+        scores = self.scores_of(hidden)
         largest = scores.masked_fill(scores.isinf(), 0).abs().amax(-1).clamp_min(1)
         early = torch.tensor([place < r.fewest for r in requests] * (1 + self.guided))
         scores[early, self.stop] = -torch.inf
@@ -253,7 +254,7 @@ class _Loop:
             states, mask = self.network.encode(torch.tensor([prompt], device=self.device))
             tokens = torch.tensor([[0, *request.prefix, *said]], device=self.device)
             hidden, _ = self.network.decode(tokens, self.network.memories(states), mask)
-            scores = scores_of(self.network, hidden[:, -1], self.choices, self.text)
+            scores = self.scores_of(hidden[:, -1])
             if len(said) < request.fewest:
                 scores[:, self.stop] = -torch.inf
             rows.append(scores.log_softmax(-1))
@@ -262,16 +263,32 @@ class _Loop:
         return int(picked[0])
 
 
-def scores_of(network: LanguageModel | GPT2, hidden: Tensor, choices: Tensor, text: bool) -> Tensor:
-    """``(B, W)`` -> ``(B, N)`` scores of the choices, float32 on the processor.
+def scorer(network: LanguageModel | GPT2, choices: Tensor, text: bool) -> Callable[[Tensor], Tensor]:
+    """What turns states ``(B, W)`` into scores ``(B, N)`` of the choices, float32 on the processor.
 
-    Where the choices are few, only their rows of the output head are read: at T5-base's size and one prompt, the whole
-    head would be a fifth of all the weights that a token reads.
+    What does not change from token to token is done here, once. Where the choices are few, only their rows of the
+    output head are read: at T5-base's size and one prompt, the whole head would be a fifth of all the weights that a
+    token reads. Where words have vectors, these are projected.
+
+    Args:
+        network: in evaluation mode; its weights stay as they are while the scorer is used.
+        choices: ``(N,)`` token ids.
+        text: whether words are among the choices (``LanguageModel.logits``).
     """
-    if isinstance(network, LanguageModel) and network.config.word_width is None:
-        if 2 * len(choices) < network.head.out_features:
-            return F.linear(hidden, network.head.weight[choices]).float().cpu()
-    return network.logits(hidden, text=text)[:, choices].float().cpu()
+    rows = None
+    if isinstance(network, LanguageModel):
+        config, head = network.config, network.head
+        if config.word_width is None:
+            if 2 * len(choices) < head.out_features:
+                rows = head.weight[choices]
+        elif text:
+            words = network.vocabulary.output_rows() * config.width**-0.5
+            rows = torch.cat([words[:1], head.weight[:1], words[2:], head.weight[1:]])[choices]
+        elif bool(((choices == 1) | (choices >= config.first_motion)).all()):  # the end mark and codes
+            rows = head.weight[(choices - config.first_motion + 1).clamp_min(0)]
+    if rows is None:
+        return lambda hidden: network.logits(hidden, text=text)[:, choices].float().cpu()
+    return lambda hidden: F.linear(hidden, rows).float().cpu()
 
 
 def guide(asked: Tensor, blank: Tensor, guidance: float) -> Tensor:
@@ -303,14 +320,16 @@ def choose(scores: Tensor, draws: Draws, edge: Tensor, slack: Tensor) -> tuple[T
     >>> choose(scores, Draws(), at, still), choose(scores, Draws(greedy=True), at, still)
     ((tensor([2]), tensor([True])), (tensor([1]), tensor([True])))
     """
-    ranked, order = scores.sort(dim=-1, descending=True, stable=True)
-    if draws.greedy or ranked.shape[-1] == 1:
-        apart = ranked[:, 0] - ranked[:, 1] if ranked.shape[-1] > 1 else torch.full_like(slack, torch.inf)
-        return order[:, 0], apart > slack
-    limited = ranked.clone()
-    if draws.top_k:
+    if draws.greedy or scores.shape[-1] == 1:
+        best = scores.topk(min(2, scores.shape[-1]), dim=-1).values
+        apart = best[:, 0] - best[:, 1] if best.shape[-1] > 1 else torch.full_like(slack, torch.inf)
+        return scores.argmax(-1), apart > slack
+    ranked, order = _ranked(scores, draws, slack)
+    limited, few = ranked.clone(), 0 < draws.top_k < scores.shape[-1]
+    if few:
         limited[:, draws.top_k :] = -torch.inf
-    share = limited.softmax(-1).double()
+    total = (limited if few else scores).logsumexp(-1, keepdim=True)
+    share = (limited - total).exp().double()
     before = share.cumsum(-1) - share
     kept = share * (before < draws.top_p)
     upto, last = kept.cumsum(-1), (kept > 0).sum(-1) - 1
@@ -326,3 +345,20 @@ def choose(scores: Tensor, draws: Draws, edge: Tensor, slack: Tensor) -> tuple[T
         at_cut = (before - draws.top_p).abs().masked_fill(share == 0, torch.inf).amin(-1, keepdim=True)
         sure &= at_cut > room
     return order.gather(-1, place)[:, 0], sure[:, 0]
+
+
+#: Likeliest choices among which those of a ``top_p`` are looked for first: whole vocabularies take long to sort.
+_LIKELIEST = 512
+
+
+def _ranked(scores: Tensor, draws: Draws, slack: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores, largest first, and their indices: all of them, or as many as can matter and one more."""
+    many = scores.shape[-1]
+    if 0 < draws.top_k < many:
+        return scores.topk(draws.top_k + 1, dim=-1)
+    if draws.top_p < 1 and many > 2 * _LIKELIEST:
+        ranked, order = scores.topk(_LIKELIEST, dim=-1)
+        share = (ranked - scores.logsumexp(-1, keepdim=True)).exp().double()
+        if bool((share[:, :-1].sum(-1) > draws.top_p + slack).all()):
+            return ranked, order
+    return scores.sort(dim=-1, descending=True, stable=True)
