@@ -34,7 +34,6 @@ SAMPLES = 2  # drawn this much larger on each side, then averaged
 _RINGS = 5
 _LIGHT = np.array([-0.42, -0.62])  # where highlights sit on a disc, picture x and y, in radii
 _CHUNK = 64
-_AROUND = 8  # pixels: so much more than its boxes is emptied, for what lines and blurs reach past them
 
 
 Box = tuple[int, int, int, int]
@@ -208,24 +207,21 @@ class Stage:
                 yield done, picture.result()
 
     def _averaged(self, canvas: Image.Image, boxes: list[Box]) -> Image.Image:
-        """The picture: the empty stage, with the drawn boxes brought to their final size. The canvas is emptied."""
+        """The picture: the empty stage, with the drawn boxes brought to their final size."""
         picture = self.small.copy()
         for left, top, right, bottom in boxes:
             large = (left * SAMPLES, top * SAMPLES, right * SAMPLES, bottom * SAMPLES)
             picture.paste(canvas.reduce(SAMPLES, large), (left, top))
-        for left, top, right, bottom in boxes:
-            left, top = max(0, left - _AROUND) * SAMPLES, max(0, top - _AROUND) * SAMPLES
-            right, bottom = min(self.width, right + _AROUND) * SAMPLES, min(self.height, bottom + _AROUND) * SAMPLES
-            canvas.paste(self.background.crop((left, top, right, bottom)), (left, top))
         return picture
 
-    def _boxes(self, canvas: Image.Image, frame: int, corners: list[np.ndarray]) -> list[Box]:
-        """Where this frame will draw on an empty canvas, in pixels of the picture; a moving floor is drawn."""
+    def _clear(self, canvas: Image.Image, frame: int, corners: list[np.ndarray]) -> list[Box]:
+        """Empty the stage where this frame will draw; the boxes, in pixels of the picture."""
         low = np.floor(np.min([c.min(axis=0) for c in corners if len(c)], axis=0) / SAMPLES).astype(int) - 2
         high = np.ceil(np.max([c.max(axis=0) for c in corners if len(c)], axis=0) / SAMPLES).astype(int) + 3
         left, top = np.maximum(low - self.trail_width, 0).tolist()
         right, bottom = np.minimum(high + self.trail_width, [self.width, self.height]).tolist()
         boxes = []
+        canvas.paste(self.background)
         if not self.camera.still:
             self._ground(canvas, frame)
             boxes.append((0, self.top, self.width, self.height))
@@ -262,7 +258,7 @@ class Stage:
             shadow = shadows[row].reshape(-1, 2)
             pad = self.soft
             shade = np.stack([shadow.min(axis=0) - pad, shadow.max(axis=0) + pad]) * SAMPLES
-            boxes = self._boxes(canvas, frame, [trail, shade, extents[row]])
+            boxes = self._clear(canvas, frame, [trail, shade, extents[row]])
             draw = ImageDraw.Draw(canvas)
             self._draw_trail(draw, trail)
             if soft is not None:
