@@ -5,8 +5,9 @@ the samples of one sentence together: -o walk.bvh becomes walk-000.bvh, walk-001
 written before any picture of it. The seed, the model's hash and the settings are stored in .npz files (see
 hftrainer info) and printed by --json; .bvh and .npy have no place for them, so give them a second -o NAME.npz.
 Without --guidance, --temperature, --candidates, --steps and --sampler the model's own choice is taken; which of them a
-model has depends on its kind. A model that denoises makes six seconds where no length is asked for. --random asks
-for no sentence at all. Of several motions some of which fail the others are written, and the exit status is 1.
+model has depends on its kind. A model that denoises makes its usual length where none is asked for: usual_frames in
+hftrainer info, or six seconds. --random asks for no sentence at all. Of several motions some of which fail the others
+are written, and the exit status is 1.
 
 With --task the lines of --prompts are free instructions, "text" or "text#motion.npy", that the model is asked as they
 stand; <Motion_Placeholder>, <Motion_Placeholder_s1> and <Motion_Placeholder_Masked> are the attached motion or what is
