@@ -292,6 +292,30 @@ def test_the_candidate_that_is_most_like_the_others(pipe, clip):
         pipe.predict(clip, candidates=0)
 
 
+def test_candidates_of_one_gap_are_decoded_together_and_the_chosen_one_alone(pipe, clip, monkeypatch):
+    """So the company of a gap changes neither the choice nor the motion: each gap's batch is its own candidates."""
+    decode, batches = pipe.bundle.motion_tokenizer.decode, []
+    monkeypatch.setattr(
+        pipe.bundle.motion_tokenizer, "decode", lambda tokens: batches.append(tuple(tokens.shape)) or decode(tokens)
+    )
+    company = pipe.infer_prediction([clip, clip[10:50]], candidates=5, seed=2)
+    assert batches == [(5, 15), (1, 15), (5, 10), (1, 10)]
+    assert np.array_equal(company[1], pipe.predict(clip[10:50], candidates=5, seed=2).data)
+
+
+def test_motions_of_tokens_are_the_same_together_and_alone(pipe):
+    """Rows of several lengths, more of one length than go into one batch; features within 1e-6 of a unit."""
+    rng = np.random.default_rng(3)
+    rows = [rng.integers(0, CODES, length).tolist() for length in [7] * 20 + [1, 12, 7, 12]]
+    together = pipe.bundle.detokenize_together(rows)
+    assert [len(motion) for motion in together] == [4 * len(row) for row in rows]
+    for motion, row in zip(together, rows, strict=True):
+        np.testing.assert_allclose(motion.data, pipe.bundle.detokenize(row).data, atol=1e-6, rtol=1e-6)
+    for wrong in ([], [3, CODES]):
+        with pytest.raises(ValueError, match="codes must be one or more of 0 to 15"):
+            pipe.bundle.detokenize_together([[1, 2], wrong])
+
+
 def test_candidates_and_temperature_are_the_artifacts_own(pipe, clip):
     assert pipe.predict(clip).about["temperature"] == pipe.bundle.sampling.gap_temperature
     assert pipe.predict(clip, temperature=0.4).about["temperature"] == 0.4

@@ -11,7 +11,7 @@ import torch
 from hftrainer.models.motion.motiongpt.bundle import Sampling
 from hftrainer.models.motion.motiongpt.prompts import fill, motion_string
 from hftrainer.motion.clip import Motion
-from hftrainer.pipelines.decoding import Request, Spoken, speak
+from hftrainer.pipelines.decoding import Request, speak
 from hftrainer.pipelines.joining import Place, complete, joints_in_world, place_of
 from hftrainer.pipelines.speech import Speech, draws_of
 
@@ -187,29 +187,35 @@ class GapFiller:
         for at, (gap, clip, parts) in enumerate(zip(gaps, clips, spelled, strict=True)):
             answers = spoken[at * count : (at + 1) * count]
             name, begin = clip.representation.name, len(gap.head)
-            made = [self._whole(gap, parts, answer, name) for answer in answers]
+            tokens = [[token - first for token in answer.tokens] for answer in answers]
             chosen = 0
             if count > 1:
-                chosen = medoid([joints_in_world(data, name)[begin : len(data) - _behind(gap)] for data in made])
+                rows = bundle.detokenize_together([self._codes(parts, codes) for codes in tokens])
+                drafts = [self._whole(gap, parts, row.data, name) for row in rows]
+                chosen = medoid([joints_in_world(data, name)[begin : len(data) - _behind(gap)] for data in drafts])
+            # Decoded alone, so that it is to the bit what a single candidate with its seed would be.
+            picture = bundle.detokenize(self._codes(parts, tokens[chosen])).data
             about = {
                 "task": "prediction" if gap.tail is None else "in-between",
                 **self.speech.origin(seed), **asdict(sampling), "gap_candidates": count,
-                "tokens": [token - first for token in answers[chosen].tokens], "kept": [begin, _behind(gap)],
+                "tokens": tokens[chosen], "kept": [begin, _behind(gap)],
             }  # fmt: skip
             if gap.caption is not None:
                 about["prompt"] = gap.caption
-            motions.append(clip.replace(data=made[chosen], about=about))
+            motions.append(clip.replace(data=self._whole(gap, parts, picture, name), about=about))
         return motions
 
+    @staticmethod
+    def _codes(spelled: tuple[list[int], int | None, list[int]], middle: list[int]) -> list[int]:
+        """Codes of a whole motion: what is kept, as far as it was spelled, and what was made between."""
+        return [*spelled[0], *middle, *spelled[2]]
+
     def _whole(
-        self, gap: Gap, spelled: tuple[list[int], int | None, list[int]], answer: Spoken, representation: str
+        self, gap: Gap, spelled: tuple[list[int], int | None, list[int]], picture: np.ndarray, representation: str
     ) -> np.ndarray:
-        """``(T, D)`` features of a whole motion: an answer between what is kept."""
-        head, _, tail = spelled
-        middle = [token - self.bundle.language_model.config.first_motion for token in answer.tokens]
-        start = len(head) * self.bundle.frames_per_token
-        end = start + (len(middle) * self.bundle.frames_per_token if gap.frames is None else gap.frames)
-        picture = self.bundle.detokenize([*head, *middle, *tail]).data
+        """``(T, D)`` features of a whole motion: what is made in the model's picture of it, between what is kept."""
+        start = len(spelled[0]) * self.bundle.frames_per_token
+        end = len(picture) if gap.frames is None else start + gap.frames
         after = picture[end] if gap.tail is not None and end < len(picture) else None
         return complete(
             gap.head, picture[start:end], gap.tail, before=picture[start - 1], after=after, place=gap.place,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,6 +60,8 @@ PIECES_FILES = tuple(name for name in FILES if name != "words.safetensors")
 #: State that only training needs.
 _TRAINING_ONLY = ("quantizer.code_sum", "quantizer.code_count", "quantizer.started")
 _WORDS = ("vocabulary.words", "vocabulary.word_scale")
+#: Motions of one length that are decoded together at most; more are no quicker.
+_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -363,15 +365,29 @@ class MotionGPTBundle(Hashed):
         tokens = self.motion_tokenizer.encode(self.normalize(motion)[None].to(self.device))
         return [int(t) for t in tokens[0]]
 
-    @torch.no_grad()
     def detokenize(self, codes: list[int]) -> Motion:
         """Codes -> Motion of ``len(codes) * frames_per_token`` frames."""
-        wrong = [c for c in codes if not 0 <= c < self.motion_tokenizer.config.codes]
-        if wrong or not codes:
-            raise ValueError(
-                f"codes must be one or more of 0 to {self.motion_tokenizer.config.codes - 1}; got {codes}."
-            )
-        return self.denormalize(self.motion_tokenizer.decode(torch.tensor([codes], device=self.device))[0])
+        return self.detokenize_together([codes])[0]
+
+    @torch.no_grad()
+    def detokenize_together(self, rows: Sequence[list[int]]) -> list[Motion]:
+        """Codes of several motions -> their Motions; those of one length are decoded together, a few at a time.
+
+        It takes less than half of the time of one after the other, and differs from that by float32 rounding.
+
+        Raises:
+            ValueError: a motion has no codes, or one that is none.
+        """
+        known, made = self.motion_tokenizer.config.codes, {}  # type: int, dict[int, Motion]
+        for codes in rows:
+            if not codes or any(not 0 <= code < known for code in codes):
+                raise ValueError(f"codes must be one or more of 0 to {known - 1}; got {codes}.")
+        for length in dict.fromkeys(map(len, rows)):
+            alike = [at for at, codes in enumerate(rows) if len(codes) == length]
+            for few in (alike[begin : begin + _TOGETHER] for begin in range(0, len(alike), _TOGETHER)):
+                tokens = torch.tensor([rows[at] for at in few], device=self.device)
+                made.update(zip(few, map(self.denormalize, self.motion_tokenizer.decode(tokens)), strict=True))
+        return [made[at] for at in range(len(rows))]
 
 
 def describe(folder: Path) -> dict[str, Any]:
