@@ -6,18 +6,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.errors import GenerationError
 from hftrainer.evaluation.behaviour import BEHAVIOURS, score
 from hftrainer.evaluation.rules import RULES
 from hftrainer.models.motion.mdm.editing import joints_of
+from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.measure import measure
 from hftrainer.motion.representation.hml263 import hml263_to_joints
@@ -40,20 +42,39 @@ def root_aligned_error(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.linalg.norm((one - one[:, :1]) - (other - other[:, :1]), axis=-1).mean(-1)
 
 
-def reconstruction(pipe: MotionGPTPipeline, dataset: HumanML3D, split: str) -> dict[str, Any]:
+def there_and_back(bundle: Any, motion: Motion) -> tuple[Motion, set[tuple[int, int, int]]]:
+    """A motion out of its own tokens, and the codes that were used: stream, layer and number of each.
+
+    Args:
+        bundle: of a model of tokens: one stream of codes, or several with layers.
+        motion: as the model reads it.
+    """
+    if hasattr(bundle, "detokenize"):
+        codes = bundle.tokenize(motion)
+        return bundle.detokenize(codes), {(0, 0, code) for code in codes}
+    with torch.no_grad():
+        streams = bundle.encode(bundle.normalize(motion)[None])
+        decoded = bundle.denormalize(bundle.decode(streams)[0])
+    used = {
+        (at, layer, code)
+        for at, stream in enumerate(streams) for layer in range(stream.shape[-1])
+        for code in stream[..., layer].unique().tolist()
+    }  # fmt: skip
+    return decoded, used
+
+
+def reconstruction(bundle: Any, dataset: HumanML3D, split: str) -> dict[str, Any]:
     """MPJPE of every clip of a split, encoded to tokens and decoded again, whole clips, root-aligned, in millimetres.
 
-    The mean is over frames, as MotionGPT's metric takes it; the codes that were used are listed by number.
+    The mean is over frames, as MotionGPT's metric takes it; the codes that were used are listed.
     """
-    bundle = pipe.bundle
     errors: list[np.ndarray] = []
-    used: set[int] = set()
+    used: set[tuple[int, int, int]] = set()
     names = dataset.ids(split)
     for name in names:
         motion = dataset.clip(name).motion
-        codes = bundle.tokenize(motion)
-        used |= set(codes)
-        decoded = bundle.detokenize(codes)
+        decoded, codes = there_and_back(bundle, motion)
+        used |= codes
         joints, back = (hml263_to_joints(m.data[: len(decoded)]) for m in (motion, decoded))
         errors.append(root_aligned_error(joints, back) * 1000)
     frames = np.concatenate(errors)
@@ -63,13 +84,18 @@ def reconstruction(pipe: MotionGPTPipeline, dataset: HumanML3D, split: str) -> d
     }  # fmt: skip
 
 
-def kept_behaviours(pipe: MotionGPTPipeline, dataset: HumanML3D, every: int = 4) -> dict[str, Any]:
+def _held_out(parts: Sequence[Mapping[str, Any]]) -> float:
+    """Mean over the frames of several splits, millimetres."""
+    return round(sum(p["mpjpe_mm"] * p["frames"] for p in parts) / sum(p["frames"] for p in parts), 2)
+
+
+def kept_behaviours(bundle: Any, dataset: HumanML3D, every: int = 4) -> dict[str, Any]:
     """What tokens keep of behaviour: of the clips that obey a rule, how many still do after tokens and back.
 
     It bounds what the language model can reach, whatever it says.
 
     Args:
-        pipe: whose motion tokenizer is asked.
+        bundle: whose motion tokenizer is asked.
         dataset: with a training split.
         every: one training clip in so many is looked at, mirrored twins left out.
 
@@ -81,7 +107,7 @@ def kept_behaviours(pipe: MotionGPTPipeline, dataset: HumanML3D, every: int = 4)
     counts: dict[str, list[int]] = {name: [0, 0] for name in RULES}
     for name in names:
         motion = dataset.clip(name).motion
-        decoded = pipe.bundle.detokenize(pipe.bundle.tokenize(motion))
+        decoded, _ = there_and_back(bundle, motion)
         joints = [hml263_to_joints(m.data[: len(decoded)]).astype(np.float64) for m in (motion, decoded)]
         bodies = [measure(j, motion.fps) for j in joints]
         for rule in RULES.values():
@@ -141,8 +167,8 @@ def model_quality(
         "model_hash": pipe.bundle.hash,
         "dataset": {"name": dataset.name, "hash": dataset.hash},
     }
-    if hasattr(pipe.bundle, "detokenize"):
-        report |= _tokens(pipe, dataset, say)
+    if hasattr(pipe.bundle, "motion_tokenizer"):
+        report |= _tokens(pipe.bundle, dataset, say)
     if hasattr(pipe, "edit"):
         say("what editing keeps")
         report["editing"] = kept_by_editing(pipe, dataset)
@@ -160,27 +186,35 @@ def model_quality(
     return {**report, "seconds": round(time.monotonic() - started, 1)}
 
 
-def _tokens(pipe: Any, dataset: HumanML3D, say: Callable[[str], None]) -> dict[str, Any]:
-    """What a model's motion tokens keep."""
+def _codes(config: Any) -> int:
+    """How many codes a motion tokenizer has in all streams and layers."""
+    layer = config.aux_codes + config.grid_codes if hasattr(config, "aux_codes") else config.codes
+    return int(layer * getattr(config, "layers", 1))
+
+
+def _tokens(bundle: Any, dataset: HumanML3D, say: Callable[[str], None]) -> dict[str, Any]:
+    """What a model's motion tokens keep; of unseen motion others must keep more than the built-in MotionGPT's."""
     parts = {}
     for split in ("train", "val", "test"):
         say(f"reconstructing {split}")
-        parts[split] = reconstruction(pipe, dataset, split)
+        parts[split] = reconstruction(bundle, dataset, split)
     say("what tokens keep of behaviour")
-    config = pipe.bundle.motion_tokenizer.config
-    used = set().union(*(set(part.pop("codes")) for part in parts.values()))
-    held = [parts["val"], parts["test"]]
-    held_out = sum(p["mpjpe_mm"] * p["frames"] for p in held) / sum(p["frames"] for p in held)
-    share = len(used) / config.codes
+    config = bundle.motion_tokenizer.config
+    used = len(set().union(*(set(part.pop("codes")) for part in parts.values())))
+    bar = BARS["held_out"]
+    if not isinstance(bundle, MotionGPTBundle):
+        say("what the built-in MotionGPT's tokens keep")
+        other = MotionGPTPipeline.from_pretrained().bundle
+        bar = _held_out([reconstruction(other, dataset, split) for split in ("val", "test")])
     return {
         "motion_tokenizer": asdict(config),
         "reconstruction": {
             **parts,
             "train_mm": _bar(parts["train"]["mpjpe_mm"], BARS["train"], below=True),
-            "held_out_mm": _bar(round(held_out, 2), BARS["held_out"], below=True),
-            "codes_used": _bar(round(share, 4), BARS["codes_used"]),
+            "held_out_mm": _bar(_held_out([parts["val"], parts["test"]]), bar, below=True),
+            "codes_used": _bar(round(used / _codes(config), 4), BARS["codes_used"]),
         },
-        "kept": kept_behaviours(pipe, dataset),
+        "kept": kept_behaviours(bundle, dataset),
     }
 
 

@@ -16,7 +16,7 @@ LIBRARIES = {
     "pipelines": "numpy torch onnxruntime onnxscript",
     "evaluation": "numpy scipy bert_score", "rendering": "numpy scipy PIL av moderngl glcontext",
     "bench": "numpy torch",
-    "quality": "numpy", "client": "", "cluster": "numpy ray",
+    "quality": "numpy torch", "client": "", "cluster": "numpy ray",
     "serving": "numpy fastapi starlette pydantic uvicorn transformers",
     "cli": "torch", "__init__": "", "__main__": "",
 }  # fmt: skip

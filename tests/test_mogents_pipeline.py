@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from hftrainer import quality
 from hftrainer.bench import moving_body
+from hftrainer.errors import ArtifactError
 from hftrainer.models.clip import ClipTower
 from hftrainer.models.motion.mdm.editing import made_features
 from hftrainer.models.motion.mogents.bundle import MoGenTSBundle
@@ -283,3 +285,42 @@ def test_saved_again_it_says_the_same(mogents, tmp_path):
     mogents.save_pretrained(tmp_path / "again")
     again = MoGenTSPipeline.from_pretrained(tmp_path / "again")
     assert np.array_equal(again(["a person walks"], [60])[0].data, mogents(["a person walks"], [60])[0].data)
+
+
+def test_a_small_copy_says_nearly_the_same(mogents, tmp_path):
+    bundle = mogents.bundle
+    bundle.save_pretrained(tmp_path / "whole")
+    bundle.save_pretrained(tmp_path / "small", small=True)
+    whole, small = (
+        sum(file.stat().st_size for file in (tmp_path / n).glob("*_*.safetensors")) for n in ("whole", "small")
+    )
+    again = MoGenTSPipeline.from_pretrained(tmp_path / "small")
+    assert small < 0.3 * whole
+    for name, network in bundle.networks.items():
+        want, got = network.state_dict(), again.bundle.networks[name].state_dict()
+        for key, value in want.items():
+            apart = (value.float() - got[key].float()).abs().max()
+            assert apart <= 0.005 * value.float().abs().max(), f"{name} {key}"
+
+
+def test_an_artifact_has_settings_of_its_own(mogents, folders, tmp_path):
+    bundle = MoGenTSBundle.from_pretrained(folders["mogents"])
+    bundle.drawing, bundle.candidates = {"guidance": 2.0, "steps": 3}, 2
+    bundle.save_pretrained(tmp_path / "own")
+    own = MoGenTSPipeline.from_pretrained(tmp_path / "own")
+    (chosen,) = own(["a person walks"], [60], candidates=1)
+    (told,) = mogents(["a person walks"], [60], guidance=2.0, steps=3)
+    assert np.array_equal(chosen.data, told.data)
+    assert own(["a person walks"], [60], candidates=1, steps=4)[0].about["steps"] == 4
+    assert own(["a person walks"], [60])[0].about["candidates"] == 2
+    assert own(["a person walks"], [60], rng="official")[0].about["guidance"] == 4.0, "the authors' settings"
+    bundle.drawing = {"guidence": 2.0}
+    with pytest.raises(ArtifactError, match="guidence"):
+        MoGenTSPipeline(bundle)
+
+
+def test_what_the_tokens_of_several_streams_keep(mogents, clip):
+    decoded, codes = quality.there_and_back(mogents.bundle, clip)
+    layers = mogents.bundle.motion_tokenizer.config.layers
+    assert len(decoded) == 84 and {stream for stream, _, _ in codes} == {0, 1}
+    assert {layer for _, layer, _ in codes} == set(range(layers))

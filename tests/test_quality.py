@@ -24,13 +24,13 @@ def test_what_tokens_keep(pipe, tmp_path, monkeypatch):
         for file in list((folder / room).iterdir()):
             (folder / room / f"M{file.name}").write_bytes(file.read_bytes())
     (folder / "train.txt").write_text("walk\nMwalk\nrun\nMrun\njump\n")
-    whole = quality.kept_behaviours(pipe, HumanML3D(folder), every=1)
+    whole = quality.kept_behaviours(pipe.bundle, HumanML3D(folder), every=1)
     assert whole["clips"] == 2 and json.loads(json.dumps(whole)) == whole
     assert whole["by_rule"] and all(0 <= row["kept"] <= row["obey"] <= 2 for row in whole["by_rule"].values())
     decoded = {}
     monkeypatch.setattr(pipe.bundle, "tokenize", lambda motion: decoded.setdefault("last", []).append(motion) or [0])
     monkeypatch.setattr(pipe.bundle, "detokenize", lambda codes: decoded["last"][-1])
-    perfect = quality.kept_behaviours(pipe, HumanML3D(folder), every=1)
+    perfect = quality.kept_behaviours(pipe.bundle, HumanML3D(folder), every=1)
     assert {row["rate"] for row in perfect["by_rule"].values()} == {1.0}
 
 

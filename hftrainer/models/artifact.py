@@ -34,8 +34,8 @@ from hftrainer.motion.files.told import shortened
 
 __all__ = [
     "BUILT_IN", "check_files", "check_shapes", "check_sizes", "count_weights", "file_hash", "folder_hash",
-    "load_weights", "read_config", "read_torch_file", "resolve", "save_weights", "unfilled", "whole_artifact",
-    "write_json", "written_folder",
+    "load_weights", "read_config", "read_torch_file", "resolve", "rows_as_bytes", "rows_from_bytes", "save_weights",
+    "unfilled", "whole_artifact", "write_json", "written_folder",
 ]  # fmt: skip
 
 #: Artifacts that ship with the package.
@@ -294,6 +294,47 @@ def save_weights(network: nn.Module, path: Path, dtype: torch.dtype = torch.floa
         if key not in skip:
             state[key] = value.detach().cpu().to(dtype if value.is_floating_point() else value.dtype).contiguous()
     save_file(state, path)
+
+
+#: What stands at the end of a scale's name; see ``rows_as_bytes``.
+_SCALE = ".scale"
+
+
+def rows_as_bytes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state a quarter as large: rows of matrices as whole numbers of one byte, with a half-precision scale a row.
+
+    Tensors of one dimension, and those that are no floating numbers, are left as they are (floating ones in half
+    precision).
+
+    >>> weight = torch.tensor([[1.0, -0.5], [0.0, 0.0]])
+    >>> small = rows_as_bytes({"w": weight, "b": torch.ones(2)})
+    >>> small["w"].dtype, torch.equal(rows_from_bytes(small)["w"].round(decimals=2), weight)
+    (torch.int8, True)
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if not value.is_floating_point():
+            found[name] = value
+        elif value.dim() < 2:
+            found[name] = value.half()
+        else:
+            largest = value.detach().float().flatten(1).abs().amax(1)
+            scale = (largest / 127).clamp_min(2.0**-24).half().clamp_min(2.0**-24)
+            rows = (value.detach().float() / scale.float().view(-1, *[1] * (value.dim() - 1))).round()
+            found[name], found[name + _SCALE] = rows.clamp(-127, 127).to(torch.int8), scale
+    return found
+
+
+def rows_from_bytes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The other way of ``rows_as_bytes``; a state without bytes comes back as it is."""
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        scale = state.get(name + _SCALE)
+        if value.dtype == torch.int8 and scale is not None and scale.shape == value.shape[:1]:
+            found[name] = value.float() * scale.float().view(-1, *[1] * (value.dim() - 1))
+        elif not (name.endswith(_SCALE) and state.get(name.removesuffix(_SCALE), value).dtype == torch.int8):
+            found[name] = value
+    return found
 
 
 def count_weights(path: Path) -> int:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from hftrainer.models.artifact import read_config
 from hftrainer.models.motion.mogents.bundle import MaskedBundle
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.changing import ChangingPipeline, Part
@@ -54,6 +55,7 @@ class MaskedPipeline(ChangingPipeline):
 
     def __init__(self, bundle: MaskedBundle, *, local_files_only: bool = False) -> None:
         self.bundle = bundle
+        read_config(Masks, bundle.drawing, "drawing")  # refuses what is no setting
         self.masking = self.drawer = Masking(bundle, local_files_only=local_files_only)
 
     @classmethod
@@ -185,7 +187,8 @@ class MaskedPipeline(ChangingPipeline):
 
     def chosen(self, drawing: dict[str, Any]) -> Masks:
         """Settings of the class's table; see ``ChangingPipeline.chosen``."""
-        chosen = Masks(**{name: value for name, value in drawing.items() if value is not None})
+        usual = {} if drawing.get("rng") == "official" else self.bundle.drawing
+        chosen = Masks(**{**usual, **{name: value for name, value in drawing.items() if value is not None}})
         networks = self.bundle.networks.values()
         unguided = [n for n in networks if not getattr(n.config, "guidable", True)]
         if unguided and (chosen.guidance, chosen.residual_guidance) != (1, 1):

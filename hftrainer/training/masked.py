@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ class MaskedSettings:
         composed: share of motions from the split ``composed``.
         balance: 0 draws every clip equally often, 1 every action equally often, however many clips show it.
         word_dropout: share of caption words that are left out.
+        spellings: of a motion: so many starting frames, each of which gives other codes of the same movement.
     """
 
     rows: int = 64
@@ -59,11 +61,14 @@ class MaskedSettings:
     composed: float = 0.0
     balance: float = 0.0
     word_dropout: float = 0.0
+    spellings: int = 4
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames", tuple(self.frames))
         if self.rows < 1 or len(self.frames) != 2 or not 1 <= self.frames[0] <= self.frames[1]:
             raise ValueError(f"rows must be at least 1, frames fewest and most; got {self.rows} and {self.frames}.")
+        if self.spellings < 1:
+            raise ValueError(f"spellings must be at least 1; got {self.spellings}.")
         for name in ("shorter", "composed", "word_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 0 or more and below 1; got {getattr(self, name)}.")
@@ -89,6 +94,10 @@ class CodedClip:
         return len(self.codes[0][0])
 
 
+#: Motions that are coded together at most; bounds memory.
+_TOGETHER = 16
+
+
 @torch.no_grad()
 def coded_clips(
     clips: Sequence[Clip],
@@ -96,6 +105,7 @@ def coded_clips(
     statistics: Statistics,
     fewest: int,
     composed: frozenset[str] = frozenset(),
+    spellings: int = 4,
 ) -> list[CodedClip]:
     """Every described stretch of ``fewest`` frames or more, as a motion of its own, in codes.
 
@@ -105,24 +115,42 @@ def coded_clips(
         statistics: that it was trained with.
         fewest: frames.
         composed: names of the clips of that split.
+        spellings: starting frames of each, at most as many as a token has frames; spread over them.
     """
-    per, device, rows = tokenizer.config.frames_per_token, next(tokenizer.parameters()).device, []
+    per = tokenizer.config.frames_per_token
+    offsets = sorted({spelling * per // min(spellings, per) for spelling in range(min(spellings, per))})
+    known: list[tuple[tuple[str, ...], bool]] = []
+    spelled: list[tuple[int, Tensor]] = []  # of which clip, and its frames
     for clip in clips:
         features = statistics.normalize(clip.motion)
         for frames, captions in clip.parts():
             part = features[frames]
             if len(part) < max(fewest, per):
                 continue
-            spelled = [part[offset : offset + (len(part) - offset) // per * per] for offset in range(per)]
-            codes = tuple(_encode(tokenizer, row.to(device)) for row in spelled if len(row))
-            rows.append(CodedClip(codes, captions, captions[0], clip.id in composed))
-    return rows
+            rows = [part[offset : offset + (len(part) - offset) // per * per] for offset in offsets]
+            spelled += [(len(known), row) for row in rows if len(row)]
+            known.append((captions, clip.id in composed))
+    codes: list[list[tuple[Tensor, ...]]] = [[] for _ in known]
+    for (at, _), streams in zip(spelled, _encoded(tokenizer, [row for _, row in spelled]), strict=True):
+        codes[at].append(streams)
+    return [
+        CodedClip(tuple(found), captions, captions[0], whole)
+        for found, (captions, whole) in zip(codes, known, strict=True)
+    ]
 
 
-def _encode(tokenizer: Tokenizer, features: Tensor) -> tuple[Tensor, ...]:
-    found = tokenizer.encode(features[None])
-    streams = found if isinstance(found, tuple) else (found,)
-    return tuple(stream[0].to("cpu", torch.int32) for stream in streams)
+def _encoded(tokenizer: Tokenizer, rows: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Codes of each stream of each motion; those of one length are coded together."""
+    device, found = next(tokenizer.parameters()).device, {}  # type: torch.device, dict[int, tuple[Tensor, ...]]
+    order = sorted(range(len(rows)), key=lambda at: len(rows[at]))
+    for _, group in groupby(order, key=lambda at: len(rows[at])):
+        alike = list(group)
+        for first in range(0, len(alike), _TOGETHER):
+            together = alike[first : first + _TOGETHER]
+            made = tokenizer.encode(torch.stack([rows[at] for at in together]).to(device))
+            streams = [stream.to("cpu", torch.int32) for stream in (made if isinstance(made, tuple) else (made,))]
+            found |= {at: tuple(stream[n] for stream in streams) for n, at in enumerate(together)}
+    return [found[at] for at in range(len(rows))]
 
 
 class Streams(nn.ModuleDict):

@@ -155,7 +155,7 @@ def train_transformers(run: Run) -> None:
         earlier = about["stages"]
     tokenizer.to(run.group.device)
     clips, held_out = (
-        coded_clips(run.clips(splits), tokenizer, statistics, settings.frames[0], run.composed)
+        coded_clips(run.clips(splits), tokenizer, statistics, settings.frames[0], run.composed, settings.spellings)
         for splits in run.splits
     )
     tokenizer.to("cpu")

@@ -27,7 +27,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hftrainer.errors import ArtifactError
-from hftrainer.models.artifact import folder_hash, read_torch_file, resolve, whole_artifact, write_json, written_folder
+from hftrainer.models.artifact import (
+    folder_hash,
+    read_torch_file,
+    resolve,
+    rows_as_bytes,
+    rows_from_bytes,
+    whole_artifact,
+    write_json,
+    written_folder,
+)
 from hftrainer.models.clip import ClipTokens, ClipTower
 from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.mogents import generation, official
@@ -78,6 +87,8 @@ class MaskedBundle(Hashed, ABC):
         text: the text tower.
         text_name: which tower the networks were trained with, where none is given.
         frame_range: fewest and most frames that may be asked for; by default those of the data set.
+        candidates: motions that are drawn for a sentence where nobody says how many; the best is kept.
+        drawing: settings of the pipeline that are taken where nobody says which, in place of the authors'.
         about: provenance.
 
     Attributes:
@@ -92,8 +103,6 @@ class MaskedBundle(Hashed, ABC):
 
     family: ClassVar[Family]
     default: ClassVar[str]
-    #: Motions that are drawn for a sentence where nobody says how many.
-    candidates: ClassVar[int] = 1
     push_to_hub = push_saved
 
     def __init__(
@@ -104,6 +113,8 @@ class MaskedBundle(Hashed, ABC):
         *,
         text_name: str = "clip",
         frame_range: tuple[int, int] | None = None,
+        candidates: int = 1,
+        drawing: Mapping[str, Any] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         needed = [name for name in self.family.networks if name != "length_est"]
@@ -128,6 +139,9 @@ class MaskedBundle(Hashed, ABC):
             raise ArtifactError(
                 f"frame_range must be fewest and most frames, both multiples of {per}; got {self.frame_range}."
             )
+        if candidates < 1:
+            raise ArtifactError(f"candidates must be at least 1; got {candidates}.")
+        self.candidates, self.drawing = candidates, dict(drawing or {})
         self.about, self.text_name = dict(about or {}), text_name
         self.text: Tower | None = None
         self._rounded: Self | None = None
@@ -329,6 +343,8 @@ class MaskedBundle(Hashed, ABC):
             text,
             text_name=said.get("text_encoder", "clip"),
             frame_range=tuple(given) if given else None,
+            candidates=said.get("candidates", 1),
+            drawing=said.get("drawing"),
             about=said.get("about"),
         )
         bundle.sha256 = folder_hash(folder, _hashed(folder, cls.family))
@@ -349,7 +365,8 @@ class MaskedBundle(Hashed, ABC):
         return cls(networks, statistics, text, about=files.about)
 
     def save_pretrained(
-        self, folder: str | Path, *, text: bool = True, image_half: Mapping[str, Tensor] | None = None
+        self, folder: str | Path, *, text: bool = True, image_half: Mapping[str, Tensor] | None = None,
+        small: bool = False,
     ) -> None:
         """Write the artifact from memory; written beside and renamed, so that no half folder is ever seen.
 
@@ -357,12 +374,19 @@ class MaskedBundle(Hashed, ABC):
             folder: takes the place of what was there.
             text: put the text tower inside too, where the bundle has one.
             image_half: the rest of CLIP, to be written beside its text half: other programs load the whole of it.
+            small: the motion tokenizer in half precision, the other networks as bytes (``rows_as_bytes``) and without
+                tables that are computed; the authors' programs cannot read that.
         """
         tower = self.text if text else None
         clip = isinstance(tower, ClipTower)
         with written_folder(folder) as out:
             for name, network in self.networks.items():
-                save_file(official.their_state(network), out / f"{name}.safetensors")
+                state = official.their_state(network)
+                if small:
+                    state = {key: state[key] for key in state if key not in official.computed(network)}
+                    whole = name == "vq"  # a code that moved would be another code
+                    state = half(state) if whole else rows_as_bytes(state)
+                save_file(state, out / f"{name}.safetensors")
             self.statistics.save(out)
             if isinstance(tower, ClipTower):
                 save_file({**clip_state(tower), **(image_half or {})}, out / CLIP)
@@ -381,6 +405,8 @@ class MaskedBundle(Hashed, ABC):
                     },
                     "config": groups,
                     "frame_range": list(self.frame_range),
+                    "candidates": self.candidates,
+                    "drawing": self.drawing,
                     "text_encoder": self.text_name,
                     "about": self.about,
                 },
@@ -444,6 +470,11 @@ def config_file(family: Family) -> str:
     'mogents_config.json'
     """
     return f"{family.name}_config.json"
+
+
+def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state with its floating numbers in half precision."""
+    return {key: part.half() if part.is_floating_point() else part for key, part in state.items()}
 
 
 def read_whole_sentences(tower: Tower) -> Tower:
@@ -514,7 +545,7 @@ def _read_state(file: Path, skip: tuple[str, ...] = ()) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{file} must be a safetensors file; got {error}.") from error
     # copies: products of numbers that lie at other addresses differ in their last bits
-    return {key: part.float().clone() for key, part in state.items()} if not skip else state
+    return {key: part.float().clone() for key, part in rows_from_bytes(state).items()} if not skip else state
 
 
 def _read_description(folder: Path, family: Family) -> tuple[dict[str, Any], str]:

@@ -354,6 +354,14 @@ def their_state(network: Network) -> dict[str, Tensor]:
     return official_transformers.to_theirs(state, network.config)
 
 
+def computed(network: Network) -> tuple[str, ...]:
+    """The authors' names of tables in a network's state that follow from its sizes."""
+    if not isinstance(network, MaskedTransformer | ResidualTransformer):
+        return ()
+    name = official_transformers.their_key("places", network.config.columns)
+    return () if name in official_transformers.keys(network.config).values() else (name,)
+
+
 def groups(family: Family, networks: Mapping[str, Network]) -> dict[str, dict[str, Any]]:
     """The groups of a configuration that describe some networks; the other way of ``network_config``.
 
