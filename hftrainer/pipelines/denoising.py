@@ -204,7 +204,7 @@ class Denoising:
         condition, guidance = self.condition([job.prompt for job in jobs], frames, drawing)
         own = drawing.rng == "own"
         merged = own and not config.recur_over_batch
-        network = denoiser(self._network(drawing), condition, guidance, merged=merged)
+        network = denoiser(self.network(drawing), condition, guidance, merged=merged)
         picture = [torch.empty(0)]
 
         def seen(x: Tensor, t: Tensor) -> Tensor:
@@ -289,13 +289,13 @@ class Denoising:
         with torch.autocast(self.bundle.device.type, enabled=False):
             return self.bundle.encode_text(prompts)
 
-    def _network(self, drawing: Drawing) -> MDM:
+    def network(self, drawing: Drawing) -> MDM:
         """The network itself, or in bfloat16 a copy that is quicker, where there is one for its kind."""
         return self.bundle.network if drawing.precision == "fp32" else self.bundle.rounded()
 
     def products(self, drawing: Drawing) -> AbstractContextManager[Any]:
         """Where the networks' products have the precision that is asked for; weights are rounded once in it."""
-        if drawing.precision == "fp32" or self._network(drawing) is not self.bundle.network:
+        if drawing.precision == "fp32" or self.network(drawing) is not self.bundle.network:
             return nullcontext()
         return torch.autocast(self.bundle.device.type, torch.bfloat16)
 
@@ -321,7 +321,7 @@ class Denoising:
         guidance = drawing.guidance if bundle.config.guidable and drawing.guidance != 1 else None
         told = (self.condition([prompt], frames, drawing)[0] for prompt in prompts)
         stream = windows(
-            self._network(drawing), self.schedule(drawing), start, told, rng=generator, guidance=guidance,
+            self.network(drawing), self.schedule(drawing), start, told, rng=generator, guidance=guidance,
             sampler=drawing.sampler,
         )  # fmt: skip
         while True:
