@@ -161,8 +161,13 @@ def test_kit_trains_and_down_sampling_is_swept(made, tmp_path, capsys):
     words = ["train", made / "t.toml", "-o", tmp_path / "out", "--sweep", "network.down=0,3", "--quiet"]
     words += ["--set", f"data={data}", "--set", "schedule.steps=2", "--set", "schedule.validate_every=2"]
     assert main(list(map(str, words))) == 0
-    rows = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    swept = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    rows = swept["runs"]
     assert [row["network.down"] for row in rows] == [0, 3] and all(row["mpjpe_held_out"] > 0 for row in rows)
+    assert swept["sweep"] == "network.down" and swept["recipe"]["schedule"]["steps"] == 2
+    for row in rows:  # held-out clips are a clip of 72 frames: what the loop and the evaluation measure is one thing
+        assert row["MPJPE"] == pytest.approx(row["mpjpe_held_out"], rel=1e-4) and row["PA-MPJPE"] < row["MPJPE"]
+        assert row["ACCEL"] > 0 and "FID" not in row, "the built-in evaluator reads no KIT motions"
     said = capsys.readouterr()
     assert (tmp_path / "out" / "table.md").read_text().splitlines() == said.out.splitlines() and said.err == ""
     network, statistics, _ = load_tokenizer(tmp_path / "out" / "down-3" / "artifact")

@@ -6,7 +6,8 @@ they their sentences goes into its card, and its folder keeps their row, against
 
 --set changes one setting of the recipe, as TOML: --set optimizer.rate=1e-4. A run that was stopped goes on with
 --resume, bit for bit as if it had not been. --sweep runs the recipe once for each value of a setting, each into a
-folder of its own, and writes sweep.json and table.md beside them.
+folder of its own, and writes sweep.json and table.md beside them; of motion tokenizers of MotionGPT it also measures
+what tokens keep of the held-out motions.
 
 Several processes share every batch:
 accelerate launch --multi_gpu --num_processes 2 -m hftrainer train RECIPE.toml -o DIR
@@ -17,6 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +71,41 @@ def show_real_motions(run: Path, data: str, progress: Progress) -> tuple[dict[st
     return done.report, list(done.lines[:-1])
 
 
+def what_tokens_keep(artifact: Path, recipe: Mapping[str, Any], progress: Progress) -> dict[str, float]:
+    """What a motion tokenizer of a recipe keeps of the captioned motions that its training held out.
+
+    Returns:
+        MPJPE, PA-MPJPE and ACCEL in millimetres; FID and diversities by the built-in evaluator, where it reads such
+        motions and there are enough. Nothing where the split has no captioned motion.
+    """
+    import torch
+
+    from hftrainer.data.humanml3d import HumanML3D
+    from hftrainer.evaluation.motiongpt import rebuilding
+    from hftrainer.evaluation.population import population
+    from hftrainer.evaluation.setting import Setting
+    from hftrainer.models.evaluator import built_in_evaluator
+    from hftrainer.motion.clip import Motion
+    from hftrainer.training.starts import load_tokenizer
+
+    network, statistics, _ = load_tokenizer(artifact)
+
+    @torch.no_grad()
+    def rebuild(motion: Motion) -> Motion:
+        return statistics.denormalize(network.decode(network.encode(statistics.normalize(motion)[None]))[0])
+
+    split = str(recipe.get("validate_split", "val"))
+    try:
+        samples = population(HumanML3D(str(recipe["data"]), (split,)), split)
+    except ValueError as error:
+        progress(f"not measured: {error}")
+        return {}
+    evaluator = built_in_evaluator()
+    reads = evaluator.representation == samples[0].motion.representation.name
+    found = rebuilding(samples, rebuild, Setting(evaluator if reads else None, replications=1, say=progress))
+    return {name: value["mean"] for name, value in found["metrics"].items()}
+
+
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Train."""
     recipe = find_recipe(args.recipe)
@@ -86,7 +124,10 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
 
     started, say = time.monotonic(), (lambda line: None) if args.quiet else tell
     if args.sweep:
-        rows = run_sweep(recipe, out, args.sweep, changes, args.resume, say)
+        asked, measure = read_recipe(recipe, changes), None
+        if asked["kind"] == "motiongpt-tokenizer":
+            measure = partial(what_tokens_keep, recipe=asked, progress=progress)
+        rows = run_sweep(recipe, out, args.sweep, changes, args.resume, say, measure)
         seconds = round(time.monotonic() - started, 1)
         report = {"recipe": str(recipe), "folder": str(out), "runs": rows, "seconds": seconds}
         return Done(report, table(rows).splitlines() if is_first_process() else [])

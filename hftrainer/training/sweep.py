@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def run_sweep(
     overrides: Sequence[str] = (),
     resume: bool = False,
     say: Say = tell,
+    measure: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Run a recipe once for each value of a setting, each into a folder of its own.
 
@@ -58,9 +59,11 @@ def run_sweep(
         overrides: see ``read_recipe``; the same for all runs.
         resume: leave finished runs as they are, go on with the one that was stopped, begin the others.
         say: gets the lines of progress; they go to standard error by default.
+        measure: gets the artifact of each run when it is done; what it returns stands in the run's row too.
 
     Returns:
-        A row for each value: the setting, and the last line of the run's log.
+        A row for each value: the setting, the last line of the run's log, and what was measured. ``sweep.json`` also
+        has the recipe of the first run as it was run, with its dataset, and which setting was swept.
 
     Raises:
         ArtifactError: as of ``run_recipe``, or not a sweep.
@@ -73,11 +76,14 @@ def run_sweep(
             begun = (folder / "last.pt").exists()
             run_recipe(path, folder, [*overrides, f"{key}={value}"], resume and begun, say)
         last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-        rows.append({key: json.loads(value) if _is_json(value) else value, **last, "folder": folder.name})
         if is_first_process():  # after every run, so that a stopped sweep has its table
-            for name, text in (("sweep.json", None), ("table.md", table(rows))):
-                with written_whole(out / name) as beside:
-                    write_json(beside, rows) if text is None else beside.write_text(text, encoding="utf-8")
+            more = {} if measure is None else measure(folder / "artifact")
+            rows.append({key: json.loads(value) if _is_json(value) else value, **last, **more, "folder": folder.name})
+            recipe = json.loads((out / rows[0]["folder"] / "recipe.json").read_text(encoding="utf-8"))
+            with written_whole(out / "sweep.json") as beside:
+                write_json(beside, {"sweep": key, "recipe": recipe, "runs": rows})
+            with written_whole(out / "table.md") as beside:
+                beside.write_text(table(rows), encoding="utf-8")
     return rows
 
 
