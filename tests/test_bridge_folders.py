@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hftrainer.bench import moving_body
+from hftrainer.evaluation import making
 from hftrainer.evaluation.bridging import bridge_folder, read_motion135
 from hftrainer.evaluation.fitting import Fitting, fit_folder
 from hftrainer.motion.representation.hml263 import joints_to_hml263
@@ -51,6 +52,7 @@ def prints(folder, pattern):
 
 def test_the_cards_command(tmp_path):
     source, target = predictions(tmp_path / "hml", 3), tmp_path / "bodies"
+    making.tell(source, {"000001": "he walks"}, model={"sha256": "ab"}, drawing={}, data={}, route=("hml263",))
     done = ran(IK, "--in-dir", source, "--out-dir", target, "--model-dir", "ref_repo/MDM/body_models",
                "--source-fps", 20, "--target-fps", 30, "--floor-align", "--refine-iters", 80, "--refine-lr", 0.02,
                "--device", "cpu", "--skip-existing")  # fmt: skip
@@ -73,6 +75,8 @@ def test_the_cards_command(tmp_path):
     assert np.allclose(distance, arrays["fit_mpjpe_mm"], atol=1e-2)
 
     done = ran(TO_272, "--in-dir", target, "--out-dir", tmp_path / "ms272", "--workers", 2, "--skip-existing")
+    told = making.read(tmp_path / "ms272")
+    assert told["route"] == ["hml263", "motion135", "motion272"] and told["prompts"] == {"000001": "he walks"}
     assert done.returncode == 0, done.stderr
     made = np.load(tmp_path / "ms272/000001.npy")
     assert made.dtype == np.float32 and np.allclose(made, motion135_to_motion272(arrays["motion_135"]), atol=1e-6)

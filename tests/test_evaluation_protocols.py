@@ -1,13 +1,15 @@
 """Protocols, populations, scores, reports: what is drawn and left out, and that a wrong measurement is caught."""
 
 import dataclasses
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from hftrainer.evaluation import metrics, report, scoring
+from hftrainer.evaluation import making, metrics, report, scoring
 from hftrainer.evaluation.pairs import read_population
 from hftrainer.evaluation.protocols import PROTOCOLS, PUBLISHED, Protocol, get_protocol
 from hftrainer.models.evaluator import Evaluator, EvaluatorConfig, TextMotionEvaluator, WordVectors
@@ -250,7 +252,10 @@ def test_a_report_carries_what_it_takes_to_do_it_again(folder):
     assert made["counts"] == {"samples": 70, "used": 64, "missing": 0, "failed": 0, "rejected": {}}
     assert made["route"] == {"predictions": ["hml263"], "reference": "raw"} and made["command"] == "score it"
     assert len(made["hashes"]["split"]) == len(made["hashes"]["statistics"]) == len(made["hashes"]["captions"]) == 64
-    assert "do not say which weights" in made["hashes"]["weights"]
+    assert "does not say which weights" in made["hashes"]["weights"] and "made" not in made
+    files = sorted((folder / "predictions").glob("*.npy"))
+    lines = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+    assert made["hashes"]["predictions"] == hashlib.sha256(lines.encode()).hexdigest(), "what sha256sum *.npy prints"
     assert {"python", "numpy", "scipy", "torch"} <= set(made["versions"])
     row = made["rows"]["predicted"]["metrics"]
     assert list(row) == ["R@1", "R@2", "R@3", "FID", "matching", "diversity"]
@@ -331,6 +336,53 @@ def test_a_subset_of_predictions_may_stand_beside_all(tmp_path, folder, good):
     some = measured(folder, own, predictions=tmp_path / "some", name="model C")
     assert some["counts"]["missing"] == 1 and report.differences(first, some) == []
     assert "64 of 69" in report.table([first, some])[4]
+
+
+RUN = {"model": {"name": "mini", "sha256": "ab" * 32}, "drawing": {"seed": 0}, "data": {}, "route": ("hml263",)}
+
+
+def test_a_folder_says_how_its_predictions_were_made(tmp_path, folder):
+    made = shutil.copytree(folder / "predictions", tmp_path / "made")
+    prompts = {pair.name: pair.captions[0].text for pair in population(folder).pairs}
+    making.tell(made, prompts, **RUN)
+    told = measured(folder, predictions=made)
+    assert told["hashes"]["weights"] == "ab" * 32 and told["made"]["model"]["name"] == "mini"
+    assert told["route"]["predictions"] == ["hml263"] and "prompts" not in told["made"]
+    plain = measured(folder)
+    assert told["rows"] == plain["rows"] and told["hashes"]["predictions"] == plain["hashes"]["predictions"]
+    (made / making.FILE).unlink()
+    making.tell(made, prompts, **RUN, there=["c000"])
+    assert "says nothing of 1 of 70 predictions" in measured(folder, predictions=made)["hashes"]["weights"]
+    np.save(made / "c001.npy", np.load(made / "c001.npy") + np.float32(0.1))
+    assert measured(folder, predictions=made)["hashes"]["predictions"] != plain["hashes"]["predictions"]
+    (made / making.FILE).write_text("[]")
+    with pytest.raises(ValueError, match="must be of format hftrainer-generation-1"):
+        population(folder, predictions=made)
+
+
+def test_motions_made_from_other_sentences_are_caught(tmp_path, folder, good):
+    made = shutil.copytree(folder / "predictions", tmp_path / "made")
+    prompts = {pair.name: pair.captions[0].text for pair in population(folder).pairs}
+    making.tell(made, {**prompts, "c003": "somebody waits", "c004": "somebody sits"}, **RUN)
+    own, first = good
+    wrong = measured(folder, own, predictions=made, expected=first)
+    assert wrong["calibration"]["holds"] is False, "the real motions are right, the predictions are not"
+    said = "2 of 70 motions were made from another sentence than they are scored with; c003 from 'somebody waits'"
+    assert said in wrong["calibration"]["reason"] and all(c["holds"] for c in wrong["calibration"]["checks"])
+    with pytest.raises(ValueError, match="must not stand in a table: 2 of 70"):
+        report.table([wrong])
+
+
+def test_a_road_takes_along_what_is_said_of_the_motions(tmp_path):
+    making.tell(tmp_path / "a", {"x": "a person walks"}, **RUN)
+    making.carry(tmp_path / "a", tmp_path / "b", "motion135")
+    making.carry(tmp_path / "b", tmp_path / "c", "motion272")
+    assert making.read(tmp_path / "c")["route"] == ["hml263", "motion135", "motion272"]
+    making.carry(tmp_path / "nothing", tmp_path / "d", "motion272")
+    assert not (tmp_path / "d").exists()
+    making.tell(tmp_path / "e", {"x": "a person walks"}, **{**RUN, "drawing": {"seed": 1}})
+    with pytest.raises(ValueError, match="has others: drawing, route. Choose another folder"):
+        making.carry(tmp_path / "e", tmp_path / "b", "hml263")
 
 
 def test_tables_of_nothing_and_of_something_else_are_refused(good):

@@ -10,7 +10,9 @@ import pytest
 
 from hftrainer.cli import main
 from hftrainer.data.humanml3d import HumanML3D
+from hftrainer.evaluation import making
 from hftrainer.evaluation.generating import Item, items_of, write_shard
+from hftrainer.models.motion.mdm.bundle import MDMBundle
 from hftrainer.motion.files import load
 from hftrainer.pipelines import table
 from scripts.eval.mdm_t2m_h3d263 import run
@@ -118,7 +120,9 @@ def test_the_table_of_models(here, capsys, monkeypatch):
     assert "motiongpt-mini: generate, caption, predict, inbetween" in capsys.readouterr().out
     assert main(["info", "tiny", "--quiet"]) == 0
     said = capsys.readouterr().out
-    assert "frame range: [40, 196]" in said and "steps: 8" in said and "denoiser" in said
+    assert "kind: mdm, which can generate, predict, inbetween, edit" in said
+    assert "steps: 8" in said and "denoiser" in said
+    assert "length: 40 to 196 frames, 2 to 9.8 s at 20 frames a second" in said and "None" not in said
     monkeypatch.setattr(table, "ARTIFACTS", here)
     monkeypatch.setattr(table, "BUILT_IN", {"tiny": "mdm", "absent": "mdm"})
     assert list(table.built_in()) == ["tiny"] and table.kind_named(None, "edit").name == "mdm"
@@ -159,8 +163,12 @@ def test_shards_make_what_one_process_makes(dataset, here, capsys):
     assert run([*words, "--out_dir", "one"]) == (4, 0)
     for shard in ("1", "0"):
         assert run([*words, "--out_dir", "two", "--num_shards", "2", "--shard_index", shard, "--progress"]) == (2, 0)
-    names = sorted(p.name for p in (here / "one").iterdir())
+    names = sorted(p.name for p in (here / "one").glob("*.npy"))
     assert names == ["000001.npy", "000003.npy", "000004.npy", "M00001.npy"]
+    told = making.read(here / "two")
+    assert told == making.read(here / "one") and told["prompts"]["000001"] == "a person walks 000001"
+    assert told["model"]["sha256"] == MDMBundle.from_pretrained("tiny").sha256 and told["route"] == ["hml263"]
+    assert told["drawing"] == {"seed": 0, "guidance": None, "steps": 2, "sampler": None, "precision": "fp32"}
     for name in names:
         one, two = np.load(here / "one" / name), np.load(here / "two" / name)
         assert one.dtype == np.float32 and one.shape[1] == 263 and np.abs(one - two).max() < 1e-5
@@ -169,6 +177,12 @@ def test_shards_make_what_one_process_makes(dataset, here, capsys):
     assert run([*words, "--out_dir", "two", "--skip_existing", "--max_samples", "2"]) == (1, 1)
     assert (here / "two" / "000001.npy").stat().st_mtime_ns == kept
     assert "2 clips left out by the protocol" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="must hold motions of one run; two has others: drawing. Choose another"):
+        run([*words, "--out_dir", "two", "--seed", "1", "--skip_existing"])
+    (here / "two" / making.FILE).unlink()
+    (here / "two" / "000003.npy").unlink()
+    assert run([*words, "--out_dir", "two", "--skip_existing"]) == (1, 3)
+    assert list(making.read(here / "two")["prompts"]) == ["000003"], "of the others nothing is known"
 
 
 def test_a_shard_that_fails_leaves_no_half_file(tmp_path):

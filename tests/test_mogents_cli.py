@@ -7,6 +7,7 @@ import pytest
 
 from hftrainer.bench import moving_body
 from hftrainer.cli import main
+from hftrainer.evaluation import making
 from hftrainer.models.motion.mogents.bundle import MoGenTSBundle
 from hftrainer.models.motion.mogents.official import MOGENTS, MOMASK
 from hftrainer.models.motion.mogents.release import read_release
@@ -82,8 +83,10 @@ def test_a_test_split_in_shards(models, tmp_path, name):
     assert run([*words, "--out_dir", str(one)]) == (4, 0)
     for shard in ("0", "1"):
         assert run([*words, "--out_dir", str(two), "--num_shards", "2", "--shard_index", shard]) == (2, 0)
-    assert sorted(p.name for p in one.iterdir()) == ["000001.npy", "000003.npy", "000004.npy", "M00001.npy"]
-    for file in one.iterdir():
+    assert sorted(p.name for p in one.glob("*.npy")) == ["000001.npy", "000003.npy", "000004.npy", "M00001.npy"]
+    told = making.read(one)
+    assert len(told["model"]["sha256"]) == 64 and told["drawing"]["cond_scale"] == 2.0 and len(told["prompts"]) == 4
+    for file in one.glob("*.npy"):
         assert np.abs(np.load(file) - np.load(two / file.name)).max() < 1e-4
     assert run([*words, "--out_dir", str(two), "--skip_existing"]) == (0, 4)
     (tmp_path / "chosen.json").write_text('{"000005": "he jumps"}')

@@ -85,6 +85,18 @@ def test_real_motions_alone(place, capsys):
     assert code == 0 and "calibration unknown" in out and not (place / "one" / "verify_ms272.json").exists()
 
 
+def test_an_evaluator_that_was_trained_here_scores_hml263(place, tmp_path, capsys):
+    arguments = flags(place, "--which", "hml263", *predictions(place)[:2], out="ours")
+    arguments[arguments.index("--hml263-evaluator") + 1] = "evaluator-mini"
+    code, out, _ = run(capsys, arguments)
+    report = json.loads((place / "ours" / "verify_hml263.json").read_text())
+    assert code == 0 and "calibration unknown" in out and report["calibration"]["holds"] is None
+    assert report["protocol"]["name"] == "hml263-first, scored by contrast"
+    assert set(report["seconds"]) == {"reading", "encoding", "repeats"} and len(report["hashes"]["predictions"]) == 64
+    code, _, err = run(capsys, ["--which", "ms272", "--gt-only", *flags(place, "--ms272-evaluator", "evaluator-mini")])
+    assert code == 2 and "motion272-pairs must have an evaluator that reads motion272; it reads hml263" in err
+
+
 @pytest.mark.parametrize("mistake", ["std", "mean", "split", "captions", "policy"])
 def test_a_wrong_measurement_ends_with_1(place, first, tmp_path, capsys, mistake):
     arguments = flags(place, "--which", "hml263", *predictions(place)[:2], "--expect", first[0], out="wrong")

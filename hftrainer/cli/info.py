@@ -1,9 +1,10 @@
 """What a model, a dataset folder or a motion file is; without a name, which models are built in.
 
-Of a model or an evaluator (folder, built-in name, hub repository): its hash, how many numbers its networks have, which
-statistics it has, the terms it stands under from its data to its text tower, its files with sizes and SHA-256 and
-whether they are as its manifest says, its configuration and its card. Of a dataset: its dataset.json and its terms. Of
-a motion file: representation, frames, frame rate, the road it came by, and what it was made from.
+Of a model or an evaluator (folder, built-in name, hub repository): what it can do, its hash, how many numbers its
+networks have, which statistics it has, how long its motions may be, its configuration, the terms it stands under from
+its data to its text tower, its files with sizes and SHA-256, whether they are as its manifest says, and its card;
+--json has every setting whole. Of a dataset: its dataset.json and its terms. Of a motion file: representation, frames,
+frame rate, the road it came by, and what it was made from.
 
 --commercial-ok keeps, of the built-in models, those whose whole chain of terms is known to allow commercial use; with a
 name, the exit status is 1 where it is not.
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hftrainer.cli.convert import check_names
+from hftrainer.cli.described import calibrated, folder_lines
 from hftrainer.cli.parser import Done, Parser, RequestError, add_input_flags
 from hftrainer.cli.progress import Progress
 from hftrainer.models import licences
@@ -80,9 +82,12 @@ def describe_mdm(folder: Path) -> dict[str, Any]:
         "parameters": {"denoiser": sum(p.numel() for p in bundle.network.parameters())},
         "statistics": bundle.about.get("statistics", {}).get("name", bundle.representation),
         "frame_range": list(bundle.frame_range),
+        "fps": bundle.statistics.spec.fps,
+        "usual_frames": bundle.usual_frames,
         "evaluation_frames": bundle.evaluation_frames,
         "guidance": bundle.guidance,
         "steps": bundle.config.steps,
+        "candidates": bundle.candidates,
     }
 
 
@@ -98,6 +103,7 @@ def describe_masked(folder: Path, name: str) -> dict[str, Any]:
         "parameters": {part: sum(p.numel() for p in net.parameters()) for part, net in bundle.networks.items()},
         "statistics": bundle.about.get("statistics", {}).get("name", bundle.representation),
         "frame_range": list(bundle.frame_range),
+        "fps": bundle.statistics.spec.fps,
     }
 
 
@@ -112,35 +118,8 @@ def describe_evaluator(folder: Path) -> dict[str, Any]:
         "statistics": evaluator.representation,
         "reads": f"{evaluator.representation} and {evaluator.reads}",
         "calibrated": (folder / "calibration.json").is_file(),
+        "calibration": calibrated(folder),
     }
-
-
-def folder_lines(report: dict[str, Any]) -> list[str]:
-    """The description of a folder, for people."""
-    lines = [report["folder"], ""]
-    if "hash" in report:
-        numbers = (f"{name.replace('_', ' ')} {count:,} numbers" for name, count in report["parameters"].items())
-        lines += [f"hash: {report['hash']}", *numbers, f"statistics: {report['statistics']}"]
-        more = ("frame_range", "evaluation_frames", "guidance", "steps", "reads", "calibrated")
-        lines += [*(f"{name.replace('_', ' ')}: {report[name]}" for name in more if name in report), ""]
-    for name, values in report["settings"].items():
-        lines += [
-            f"{name}:",
-            *(f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()),
-            "",
-        ]
-    lines += [*licences.lines([licences.Link(**link) for link in report["licences"]["links"]]), ""]
-    manifest = report["manifest"]
-    if manifest["listed"]:
-        state = "; ".join(manifest["problems"]) or f"all {manifest['listed']} files are as it says"
-        beside = f"; not in it: {', '.join(manifest['beside'])}" if manifest["beside"] else ""
-        lines += [f"manifest: {state}{beside}", ""]
-    else:
-        lines += ["manifest: none", ""]
-    lines += [f"{file['bytes']:>12,} bytes  {file['sha256'][:16]}  {file['name']}" for file in report["files"]]
-    if report["card"]:
-        lines += ["", Path(report["card"]).read_text(encoding="utf-8").strip()]
-    return lines
 
 
 def _status(args: argparse.Namespace, links: Sequence[licences.Link]) -> int:
@@ -186,7 +165,9 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         if report["settings"].get("model_index.json", {}).get("_class_name") == "MotionGPTPipeline":
             from hftrainer.models.motion.motiongpt.bundle import describe
 
-            report |= describe(thing)
+            index = report["settings"]["model_index.json"]
+            named = {name: index[name] for name in ("frame_range", "fps") if name in index}
+            report |= {**describe(thing), **named, "candidates": index.get("sampling", {}).get("candidates")}
         elif any((thing / mark).is_file() for mark in KINDS["mdm"].marks):
             report |= describe_mdm(thing)
         elif (thing / "evaluator.json").is_file():
@@ -194,6 +175,9 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
         for name in ("mogents", "momask"):
             if any((thing / mark).is_file() for mark in KINDS[name].marks):
                 report |= describe_masked(thing, name)
+        kind = next((kind for kind in KINDS.values() if any((thing / mark).is_file() for mark in kind.marks)), None)
+        if kind is not None:
+            report |= {"kind": kind.name, "verbs": list(kind.verbs)}
         damaged = bool(report["manifest"]["problems"])
         return Done(report, folder_lines(report), 1 if damaged else _status(args, licences.chain(thing)))
     if not thing.is_file():

@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from hftrainer.data.pool import processes
+from hftrainer.evaluation import making
 from hftrainer.evaluation.restarting import clear_leftovers, write_array, write_json
 from hftrainer.motion.representation.motion135 import smpl_to_motion135
 from hftrainer.motion.representation.motion272 import motion135_to_motion272
@@ -91,6 +92,8 @@ def bridge_folder(
 ) -> dict[str, Any]:
     """Convert a folder and write ``ID.npy`` (T, 272) float32 of each clip, and ``conversion.json``.
 
+    What the source says of how its motions were made (``hftrainer.evaluation.making``) is taken along.
+
     Args:
         source: folder of ``ID.npz`` or ``ID.npy``.
         target: gets the files.
@@ -106,7 +109,7 @@ def bridge_folder(
         ``failures`` (the first 100).
 
     Raises:
-        ValueError: no clip at all, or one id in two files.
+        ValueError: no clip at all, one id in two files, or a target that has motions of another run.
     """
     files: dict[str, Path] = {}
     for path in sorted(source.iterdir()) if source.is_dir() else ():
@@ -121,6 +124,7 @@ def bridge_folder(
     found = [name for name in requested if name in files]
     clear_leftovers(target, [f"{name}.npy" for name in found])
     left = [name for name in found if not (skip_existing and (target / f"{name}.npy").is_file())]
+    making.carry(source, target, "motion272", set(found) - set(left))
     jobs = {name: (files[name], target / f"{name}.npy", key, rotation_space) for name in left}
     failures: dict[str, str] = {}
     done = 0

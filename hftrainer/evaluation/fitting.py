@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from hftrainer.evaluation import making
 from hftrainer.evaluation.restarting import clear_leftovers, share, write_arrays, write_json
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.hml263 import hml263_to_joints
@@ -114,7 +115,7 @@ def fit_folder(
         A clip that cannot be fitted is named in it, and the others are fitted.
 
     Raises:
-        ValueError: no such shard, an id without a clip, or no clip at all.
+        ValueError: no such shard, an id without a clip, no clip at all, or a target that has motions of another run.
     """
     setting = setting or Fitting()
     there = sorted(path.stem for path in source.glob("*.npy") if not path.name.startswith((".", "_")))
@@ -125,6 +126,7 @@ def fit_folder(
         raise ValueError(f"every id must have an ID.npy in {source}; {len(lost)} have none, first {lost[0]}.")
     mine = share([name for name in there if ids is None or name in set(ids)][:limit], shards, shard)
     clear_leftovers(target, [f"{name}.npz" for name in mine])
+    making.carry(source, target, "motion135", [n for n in there if skip_existing and (target / f"{n}.npz").is_file()])
     errors: dict[str, np.ndarray] = {}
     if skip_existing:
         errors = {name: error for name in mine if (error := _stored_error(target / f"{name}.npz")) is not None}

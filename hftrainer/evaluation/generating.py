@@ -2,6 +2,7 @@
 
 Every process takes the clips whose number leaves its own rest (``i % shards``). A file appears whole or not at all, so
 what is there need not be made again, and how the work was cut up changes nothing: each motion has a seed of its own.
+``generation.json`` beside them says which weights, settings and sentences made them (``hftrainer.evaluation.making``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 
 from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.data.official import LIMITS
+from hftrainer.evaluation import making
+from hftrainer.models.sums import Hashed
 from hftrainer.motion.files.atomic import written_whole
 
 #: Motions are made in whole steps of this many frames.
@@ -164,19 +167,24 @@ def add_flags(parser: argparse.ArgumentParser, data: str | None = None) -> None:
     parser.add_argument("--anno_file", type=Path, help='JSON {"ID": "caption", …}, chosen in place of the first ones')
 
 
-def run_shard(args: argparse.Namespace, frames: tuple[int, int], make: Make) -> tuple[int, int]:
+def run_shard(
+    args: argparse.Namespace, bundle: Hashed, frames: tuple[int, int], make: Make, drawing: Mapping[str, object]
+) -> tuple[int, int]:
     """What a script does with its flags.
 
     Args:
         args: of ``add_flags``.
+        bundle: the model, whose weights are told.
         frames: fewest and most that the model makes.
         make: as of ``write_shard``.
+        drawing: settings that are told beside the seed; ``None`` is the artifact's own.
 
     Returns:
         How many were made, and how many were there.
 
     Raises:
-        ValueError: captions that are not a JSON object of sentences, and as ``write_shard``.
+        ValueError: captions that are not a JSON object of sentences, a folder that has motions of another run, and as
+            ``write_shard``.
         KeyError, FileNotFoundError: no such split or file.
     """
     captions: object = {}
@@ -189,8 +197,17 @@ def run_shard(args: argparse.Namespace, frames: tuple[int, int], make: Make) -> 
     assert isinstance(captions, dict)
     items, passed = items_of(dataset, args.split, within=frames, captions=captions, ids=ids)
     items = items[: args.max_samples]
+    folder = Path(args.out_dir)
+    kept = [item.id for item in items if args.skip_existing and (folder / f"{item.id}.npy").is_file()]
+    making.tell(
+        folder, {item.id: item.prompt for item in items},
+        model={"name": getattr(bundle, "about", {}).get("name", Path(args.model_path).name), "sha256": bundle.sha256},
+        drawing={"seed": args.seed, **drawing},
+        data={"name": dataset.name, "split": args.split, "sha256": dataset.hash},
+        route=(dataset.spec.name,), there=kept,
+    )  # fmt: skip
     made, there = write_shard(
-        items, Path(args.out_dir), make, shards=args.num_shards, shard=args.shard_index, batch=args.batch_size,
+        items, folder, make, shards=args.num_shards, shard=args.shard_index, batch=args.batch_size,
         skip_existing=args.skip_existing, say=print if args.progress else None,
     )  # fmt: skip
     print(f"{made} made, {there} were there; {len(items)} in all shards, {len(passed)} clips left out by the protocol")

@@ -10,17 +10,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hftrainer.data.humanml3d import Caption, parse_captions
+from hftrainer.evaluation import making
 from hftrainer.evaluation.protocols import UNIT, Protocol
+from hftrainer.models.sums import file_sum
 from hftrainer.motion.clip import Motion
 from hftrainer.motion.representation.specs import get_spec
 
-#: Representation of the motions that an evaluator reads.
+#: Representation of the motions that an evaluator's protocols are of; one that was trained here scores hml263 alone.
 REPRESENTATION = {
     "hml263": "hml263", "kit251": "kit251", "motion272": "motion272", "motionclip135": "motion135",
+    "contrast": "hml263",
 }  # fmt: skip
 
 
@@ -50,8 +54,11 @@ class Population:
         rejected: reason -> how many samples the protocol does not want.
         missing: samples without a prediction.
         failed: sample -> why its prediction cannot be used.
-        hashes: SHA-256 of the split's file, and of all samples that the protocol wants with their sentences, whether or
-            not they have predictions.
+        hashes: SHA-256 of the split's file, of all samples that the protocol wants with their sentences, whether or
+            not they have predictions, and, where there are any, of the predictions that are scored: of lines
+            ``SHA256  NAME.npy`` in the order of names.
+        made: what the folder of predictions says of how they were made (``making.read``), if anything.
+        files: sample -> name of its prediction's file, without ``.npy``.
     """
 
     pairs: tuple[Pair, ...]
@@ -59,6 +66,8 @@ class Population:
     missing: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    made: dict[str, Any] | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def read_population(
@@ -104,13 +113,13 @@ def read_population(
             f"{protocol.name} must have samples; none is left ({why}; missing {len(reader.missing)}, "
             f"failed {len(reader.failed)})."
         )
-    told = json.dumps(reader.told)
+    hashes = {"split": split.read_bytes(), "captions": json.dumps(reader.told).encode()}
+    if predictions is not None:
+        hashes["predictions"] = "".join(f"{one}  {name}.npy\n" for name, one in sorted(reader.sums.items())).encode()
     return Population(
         tuple(reader.pairs), reader.rejected, tuple(reader.missing), reader.failed,
-        {
-            "split": hashlib.sha256(split.read_bytes()).hexdigest(),
-            "captions": hashlib.sha256(told.encode()).hexdigest(),
-        },
+        {name: hashlib.sha256(content).hexdigest() for name, content in hashes.items()},
+        None if predictions is None else making.read(Path(predictions)), reader.files,
     )  # fmt: skip
 
 
@@ -125,6 +134,8 @@ class _Reader:
         self.rejected: dict[str, int] = {}
         self.missing: list[str] = []
         self.failed: dict[str, str] = {}
+        self.files: dict[str, str] = {}
+        self.sums: dict[str, str] = {}
 
     def reject(self, reason: str) -> None:
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
@@ -207,4 +218,6 @@ class _Reader:
         if frames // UNIT * UNIT < self.protocol.shortest:
             self.failed[name] = f"{len(made)} frames, fewer than {self.protocol.shortest}"
             return
+        self.files[name] = stem = found[0].stem
+        self.sums[stem] = self.sums.get(stem) or file_sum(found[0])
         self.pairs.append(Pair(name, real, captions, made))

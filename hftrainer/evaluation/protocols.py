@@ -27,10 +27,12 @@ All lengths are cut to whole fours of frames.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 CAPTIONS = ("first", "selected", "random", "every")
+#: Those by which a sample has the same sentence in all repeats, and no other.
+ONE_CAPTION = ("first", "selected")
 LENGTHS = ("common", "own", "reference", "window")
 DRAWS = ("shuffle", "permutation", "drawn")
 #: Motions are cut to whole fours of frames.
@@ -125,6 +127,17 @@ def get_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise KeyError(f"there is no protocol {name!r}; there are {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[name]
+
+
+def scored_by(protocol: Protocol, kind: str) -> Protocol:
+    """A protocol with an evaluator of another kind, which its name then says: its numbers are no published one's like.
+
+    >>> scored_by(get_protocol("hml263-first"), "hml263").name, scored_by(get_protocol("hml263-first"), "contrast").name
+    ('hml263-first', 'hml263-first, scored by contrast')
+    """
+    if kind == protocol.evaluator:
+        return protocol
+    return replace(protocol, name=f"{protocol.name}, scored by {kind}", evaluator=kind)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,15 @@ A report holds JSON values::
      "missing": [...], "failed": {...},
      "rows": {"real": {"metrics": {...}, "undefined": {...}}, "predicted": {...}},
      "calibration": {"holds": true, "against": "...", "checks": [...], "reason": "..."},
-     "hashes": {"split": ..., "captions": ..., "statistics": ..., "evaluator": ..., "weights": ...},
+     "hashes": {"split": ..., "captions": ..., "statistics": ..., "evaluator": ..., "weights": ..., "predictions": ...},
+     "made": {"model": {...}, "drawing": {...}, "data": {...}},
      "versions": {...}, "command": "...", "notes": [...]}
 
 ``calibration.holds`` is true, false, or null where nothing is known to compare with. A report that does not hold is
 written all the same, with the reason; ``failure`` gives it as a sentence.
+Of ready-made predictions, ``hashes.predictions`` is that of their files; weights, and ``made``, are known where their
+folder says how they were made (``making``). Motions that were made from another sentence than the one they are scored
+with make a report that does not hold: their R-precision says nothing.
 Hashes are SHA-256, 64 hex digits. Reports of earlier versions have the first 16 of an evaluator's and of weights';
 these are taken for the same where they begin alike.
 """
@@ -26,10 +30,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from hftrainer.evaluation.aggregate import MEASURES
+from hftrainer.evaluation.making import asked_otherwise, weights_of
 from hftrainer.evaluation.pairs import Population
-from hftrainer.evaluation.protocols import PUBLISHED, Protocol, Published
+from hftrainer.evaluation.protocols import ONE_CAPTION, PUBLISHED, Protocol, Published
 from hftrainer.models.evaluator import AnyEvaluator
 from hftrainer.models.sums import same_hash
+from hftrainer.motion.clip import Motion
 
 FORMAT = "hftrainer-report-1"
 #: How far a row of real motions may lie from that of an earlier report, which measured the same motions.
@@ -68,28 +74,31 @@ def make_report(
         expected: an earlier report of the same real motions to test against; the published row of the protocol, if
             there is one, when not given.
         reference: which real motions: ``"raw"``, or the road they came by.
-        weights: SHA-256 of the weights that made the predictions.
+        weights: SHA-256 of the weights that made the predictions; what their folder says when not given.
         command: the line that was typed.
     """
     pairs = population.pairs
     measured = rows.get("predicted", rows["real"])
-    made = [pair.predicted for pair in pairs if pair.predicted is not None]
+    predicted = [pair.predicted for pair in pairs if pair.predicted is not None]
+    made = population.made
     hashes = {
         **population.hashes,
         "statistics": statistics_hash(evaluator),
         "evaluator": evaluator.sha256,
-        "weights": weights if weights or not made else "unknown: the predictions do not say which weights made them",
+        "weights": weights if weights or not predicted else weights_of(made, sorted({*population.files.values()})),
     }
     notes = []
     if measured["samples"] <= evaluator.width:
         few, width = measured["samples"], evaluator.width
         notes.append(f"FID needs more than {width} samples in {width} dimensions; of {few} it is too high.")
-    report = {
+    if made is not None and protocol.captions not in ONE_CAPTION:
+        notes.append("Each motion was made from one sentence, and is scored with others of its clip too.")
+    report: dict[str, Any] = {
         "format": FORMAT,
         "name": name,
         "protocol": protocol.about(),
         "route": {
-            "predictions": sorted({">".join((*m.route, m.representation.name)) for m in made}),
+            "predictions": sorted({_route(m, made) for m in predicted}),
             "reference": reference,
         },
         "counts": {
@@ -107,8 +116,38 @@ def make_report(
         "command": command,
         "notes": notes,
     }
+    if made is not None:
+        report["made"] = {key: value for key, value in made.items() if key in ("model", "drawing", "data")}
     report["calibration"] = calibrate(report, expected)
+    otherwise = _asked_otherwise(protocol, population)
+    if otherwise:
+        said = " ".join(part for part in (report["calibration"]["reason"], otherwise) if part)
+        report["calibration"] |= {"holds": False, "reason": said}
     return report
+
+
+def _route(motion: Motion, made: Mapping[str, Any] | None) -> str:
+    """Representations that a prediction went through, as its folder says, or as is known of the file."""
+    name = motion.representation.name
+    if made is not None and made["route"] and made["route"][-1] == name:
+        return ">".join(made["route"])
+    return ">".join((*motion.route, name))
+
+
+def _asked_otherwise(protocol: Protocol, population: Population) -> str:
+    """That motions were made from other sentences than they are scored with; empty where none is known to be."""
+    if protocol.captions not in ONE_CAPTION or population.made is None:
+        return ""
+    files = population.files
+    scored = {files[pair.name]: pair.captions[0].text for pair in population.pairs if pair.name in files}
+    wrong = asked_otherwise(population.made, scored)
+    if not wrong:
+        return ""
+    asked = population.made["prompts"][wrong[0]]
+    return (
+        f"{len(wrong)} of {len(scored)} motions were made from another sentence than they are scored with; {wrong[0]} "
+        f"from {asked!r}, not {scored[wrong[0]]!r}. Score them with the captions that they were made from."
+    )
 
 
 def versions() -> dict[str, str]:

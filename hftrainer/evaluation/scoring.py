@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,7 @@ def score(
     protocol: Protocol,
     population: Population,
     say: Callable[[str], None] = _silent,
+    seconds: dict[str, float] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The rows of a population.
 
@@ -44,17 +46,18 @@ def score(
         protocol: how.
         population: of ``read_population`` with the same protocol.
         say: gets a line of progress.
+        seconds: gets what ``encoding`` and ``repeats`` took.
 
     Returns:
         ``real``, and ``predicted`` where there are predictions; each as ``aggregate.row`` gives it.
 
     Raises:
-        ValueError: an evaluator of another kind.
+        ValueError: an evaluator of another kind, or one that reads other motions.
     """
     if evaluator.kind != protocol.evaluator:
         raise ValueError(f"{protocol.name} must have an evaluator of {protocol.evaluator}; got {evaluator.kind}.")
-    assert REPRESENTATION[protocol.evaluator] == evaluator.representation
-    pairs = population.pairs
+    check_reads(evaluator, protocol)
+    pairs, begin, took = population.pairs, time.perf_counter(), {} if seconds is None else seconds
     say(f"encoding the sentences of {len(pairs)} samples")
     texts = _Texts(evaluator, pairs)
     motions = _Encoder(evaluator, protocol)
@@ -65,15 +68,34 @@ def score(
             say(f"encoding real motions, repeat {number + 1} of {len(repeats)}")
             cut = [pair.real[window] for pair, window in zip(pairs, repeat.windows, strict=True)]
             each.append(Pairs(texts.of(repeat.captions), motions(cut)))
-        return {"real": row(each, [Draw(r.order, r.numbers) for r in repeats], None, protocol.group, _most(protocol))}
-    real, made = _cut(protocol, pairs)
-    say(f"encoding {len(real)} real motions")
-    real_points = motions(real)
-    rows = {"real": _row(protocol, pairs, texts, real_points, None)}
-    if made:
-        say(f"encoding {len(made)} predictions")
-        rows["predicted"] = _row(protocol, pairs, texts, motions(made), real_points)
+        took["encoding"] = time.perf_counter() - begin
+        draws = [Draw(r.order, r.numbers) for r in repeats]
+        rows = {"real": row(each, draws, None, protocol.group, protocol.diversity_pairs)}
+    else:
+        real, made = _cut(protocol, pairs)
+        say(f"encoding {len(real)} real motions")
+        points = motions(real)
+        if made:
+            say(f"encoding {len(made)} predictions")
+        predicted = motions(made) if made else None
+        took["encoding"] = time.perf_counter() - begin
+        say(f"scoring, {protocol.repeats} repeats")
+        rows = {"real": _row(protocol, pairs, texts, points, None)}
+        if predicted is not None:
+            rows["predicted"] = _row(protocol, pairs, texts, predicted, points)
+    took["repeats"] = time.perf_counter() - begin - took["encoding"]
     return rows
+
+
+def check_reads(evaluator: AnyEvaluator, protocol: Protocol) -> None:
+    """Refuse an evaluator of other motions than a protocol's.
+
+    Raises:
+        ValueError: it reads others.
+    """
+    wanted, got = REPRESENTATION[protocol.evaluator], evaluator.representation
+    if got != wanted:
+        raise ValueError(f"{protocol.name} must have an evaluator that reads {wanted}; it reads {got}.")
 
 
 def chosen_captions(protocol: Protocol, pairs: Sequence[Pair]) -> list[list[int]]:
@@ -81,10 +103,6 @@ def chosen_captions(protocol: Protocol, pairs: Sequence[Pair]) -> list[list[int]
     if protocol.draws == "permutation":
         return [[0] * len(pairs)] * protocol.repeats
     return [repeat.captions for repeat in _shuffles(protocol, pairs)]
-
-
-def _most(protocol: Protocol) -> int:
-    return protocol.diversity_pairs
 
 
 def _row(
@@ -100,7 +118,7 @@ def _row(
         both = [Pairs(texts.of(repeat.captions), points) for repeat in repeats]
         if all(repeat.captions == repeats[0].captions for repeat in repeats):
             both = both[:1]
-    return row(both, draws, reference, protocol.group, _most(protocol))
+    return row(both, draws, reference, protocol.group, protocol.diversity_pairs)
 
 
 def _shuffles(protocol: Protocol, pairs: Sequence[Pair]) -> list[_Repeat]:

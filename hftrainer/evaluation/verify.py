@@ -7,15 +7,16 @@ both score the test list of MotionStreamer's data, as the published tables do.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hftrainer.evaluation.aggregate import RANKS
 from hftrainer.evaluation.pairs import read_population
-from hftrainer.evaluation.protocols import Protocol, get_protocol
+from hftrainer.evaluation.protocols import Protocol, get_protocol, scored_by
 from hftrainer.evaluation.report import make_report
-from hftrainer.evaluation.scoring import score
+from hftrainer.evaluation.scoring import check_reads, score
 from hftrainer.models.evaluator import AnyEvaluator
 
 #: Rows that a reader compares with: published, not measured here.
@@ -62,7 +63,8 @@ def verify(
     """One evaluator's report, with the names of the published JSON files beside ours.
 
     Args:
-        evaluator, protocol: what scores, and how.
+        evaluator, protocol: what scores, and how; an evaluator that was trained here takes the place of the authors',
+            and the protocol's name says so.
         motions, texts, split: real motions, captions and the list of names.
         predictions: folder of predictions; ``None`` scores real motions against themselves.
         selected: ID -> caption, for protocols that want one chosen.
@@ -71,19 +73,26 @@ def verify(
         say: gets a line of progress.
 
     Returns:
-        ``report.make_report``'s layout, with what ``published_layout`` adds.
+        ``report.make_report``'s layout, with what ``published_layout`` adds, and ``seconds`` of ``reading``,
+        ``encoding`` and ``repeats``.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_population`` and ``score``.
     """
+    begin = time.perf_counter()
     say("reading motions and captions")
+    check_reads(evaluator, protocol)
+    if evaluator.kind == "contrast":
+        protocol = scored_by(protocol, evaluator.kind)
     population = read_population(protocol, motions, texts, split, predictions, selected)
-    rows = score(evaluator, protocol, population, say)
+    seconds = {"reading": time.perf_counter() - begin}
+    rows = score(evaluator, protocol, population, say, seconds)
     name = predictions.name if predictions else "real motion"
     report = make_report(name, protocol, evaluator, population, rows, expected=expected, command=command)
     config = {"evaluator": evaluator.kind, "gt_root": str(motions), "texts_dir": str(texts),
               "split_file": str(split), "pred_dir": str(predictions) if predictions else None}  # fmt: skip
-    return {**report, **published_layout(report), "config": config}
+    told = {name: round(value, 2) for name, value in seconds.items()}
+    return {**report, **published_layout(report), "config": config, "seconds": told}
 
 
 def published_layout(report: Mapping[str, Any]) -> dict[str, Any]:

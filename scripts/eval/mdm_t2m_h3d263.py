@@ -41,7 +41,7 @@ def run(words: Sequence[str] | None = None) -> tuple[int, int]:
             seed=[args.seed + item.number for item in some], precision=args.precision, **drawing,
         )  # fmt: skip
 
-    return run_shard(args, pipe.frame_range, make)
+    return run_shard(args, pipe.bundle, pipe.frame_range, make, {**drawing, "precision": args.precision})
 
 
 if __name__ == "__main__":

@@ -38,16 +38,18 @@ def run(words: Sequence[str] | None = None) -> tuple[int, int]:
     if not hasattr(pipe, "makes_parts"):
         raise ValueError(f"--model_path must be a MoGenTS or MoMask; got {args.model_path}, which is another model.")
 
+    drawing = {name: getattr(args, name) for name in (
+        "time_steps", "cond_scale", "res_cond_scale", "topkr", "temperature", "gumbel_sample",
+    )}  # fmt: skip
+
     def make(some: Sequence[Item]) -> list[np.ndarray]:
         made: list[np.ndarray] = pipe.infer_t2m(
-            [item.prompt for item in some], [item.frames for item in some], time_steps=args.time_steps,
-            cond_scale=args.cond_scale, res_cond_scale=args.res_cond_scale, topkr=args.topkr,
-            temperature=args.temperature, gumbel_sample=args.gumbel_sample,
-            seed=[args.seed + item.number for item in some],
+            [item.prompt for item in some], [item.frames for item in some],
+            seed=[args.seed + item.number for item in some], **drawing,
         )  # fmt: skip
         return made
 
-    return run_shard(args, pipe.frame_range, make)
+    return run_shard(args, pipe.bundle, pipe.frame_range, make, drawing)
 
 
 if __name__ == "__main__":

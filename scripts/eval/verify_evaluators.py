@@ -22,7 +22,7 @@ from hftrainer.errors import ArtifactError
 from hftrainer.evaluation import verify
 from hftrainer.evaluation.cache import keep_encodings
 from hftrainer.evaluation.protocols import get_protocol
-from hftrainer.models.evaluator import load_evaluator
+from hftrainer.models.evaluator import find_evaluator, load_evaluator
 from hftrainer.motion.files.atomic import written_whole
 
 DATA = Path("data/evaluators/humanml3d_272")
@@ -42,9 +42,11 @@ def parser() -> argparse.ArgumentParser:
     add("--hml263-split-file", type=Path, default=DATA / "split" / "test.txt", metavar="FILE",
         help="names (default MotionStreamer's test list)")  # fmt: skip
     add("--hml263-caption-selection", choices=("first", "random"), default="first", help="(default first)")
-    add("--hml263-evaluator", type=Path, default=EVALUATORS / "humanml3d_263", metavar="DIR")
+    add("--hml263-evaluator", type=Path, default=EVALUATORS / "humanml3d_263", metavar="DIR|NAME",
+        help="the authors' folder, or one that was trained here, such as the built-in evaluator-mini")  # fmt: skip
     add("--ms272-gt-root", type=Path, default=DATA, metavar="DIR", help="with motion_data/, texts/, mean_std/, split/")
-    add("--ms272-evaluator", type=Path, default=EVALUATORS / "motionstreamer_272", metavar="DIR")
+    add("--ms272-evaluator", type=Path, default=EVALUATORS / "motionstreamer_272", metavar="DIR",
+        help="MotionStreamer's folder")  # fmt: skip
     add("--ms272-words", type=Path, metavar="DIR", help="DistilBERT's tokenizer.json or vocab.txt")
     add("--ms272-captions", choices=("every", "selected"), default="every", help="all are pairs, or one of each clip")
     add("--n-repeats", type=int, default=20, metavar="N", help="(default 20)")
@@ -89,13 +91,13 @@ def measure(
     if which == "hml263":
         root = args.hml263_gt_root
         protocol = verify.hml263_protocol(args.hml263_caption_selection, args.gt_only, args.n_repeats)
-        evaluator = load_evaluator(args.hml263_evaluator)
+        evaluator = load_evaluator(_evaluator(args.hml263_evaluator))
         motions, texts, split = root / "new_joint_vecs", args.hml263_texts_dir or root / "texts", args.hml263_split_file
     else:
         root = args.ms272_gt_root
         name = "motion272-pairs" if args.ms272_captions == "every" else "motion272-selected"
         protocol = dataclasses.replace(get_protocol(name), repeats=args.n_repeats)
-        evaluator = load_evaluator(args.ms272_evaluator, root, args.ms272_words)
+        evaluator = load_evaluator(_evaluator(args.ms272_evaluator), root, args.ms272_words)
         motions, texts, split = root / "motion_data", root / "texts", root / "split" / "test.txt"
     if args.cache is not None:
         evaluator = keep_encodings(evaluator, args.cache)
@@ -104,6 +106,11 @@ def measure(
         evaluator, protocol, motions, texts, split, predictions, expected=expected,
         command=f"verify_evaluators.py {typed}", say=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
+
+
+def _evaluator(name: Path) -> Path:
+    """A folder that is there, or a built-in evaluator's."""
+    return name if name.is_dir() or name.parent != Path() else find_evaluator(name)
 
 
 if __name__ == "__main__":
