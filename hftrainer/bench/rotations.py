@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from hftrainer.motion.representation.refine import Refinement, fit_joints
 from hftrainer.motion.rotation import matrix_to_rotvec, rotvec_to_matrix
 from hftrainer.motion.skeleton import SMPL22
 from hftrainer.motion.timing import resample_times, sample
+from hftrainer.pipelines.quickest import quickest
 
 #: Rotations in closed form, frames per second; clips refined together beside one at a time, times as fast per clip.
 IK_BAR, REFINE_BAR = 20_000, 10.0
@@ -70,16 +68,6 @@ def plain_refine(joints: np.ndarray, steps: int = 80, rate: float = 0.02) -> tup
     return torch.cat((root[:, None], body), dim=1).numpy(), place.numpy()
 
 
-def _busy(work: Callable[[], Any], repeats: int) -> float:
-    """Seconds of processor time of the quickest of several runs: other programs on the machine do not count."""
-    best = math.inf
-    for _ in range(repeats):
-        begin = time.process_time()
-        work()
-        best = min(best, time.process_time() - begin)
-    return best
-
-
 def ik_speed(
     clips: int = 32, frames: int = 100, steps: int = 80, repeats: int = 3, data: str | None = None
 ) -> dict[str, Any]:
@@ -114,13 +102,13 @@ def ik_speed(
     length, rest = len(targets[0]), body_offsets()
     together = np.stack(targets)
     rates = {
-        "frames_per_s": clips * length / _busy(lambda: joints_to_rotations(together, rest), repeats),
-        "one_clip_frames_per_s": length / _busy(lambda: joints_to_rotations(targets[0], rest), repeats),
+        "frames_per_s": clips * length / quickest(lambda: joints_to_rotations(together, rest), repeats),
+        "one_clip_frames_per_s": length / quickest(lambda: joints_to_rotations(targets[0], rest), repeats),
     }
     how, plain_clips = Refinement(steps=steps), targets[:2]
-    batch_s = _busy(lambda: list(fit_joints(targets, how)), repeats) / clips
-    alone_s = _busy(lambda: list(fit_joints(targets[:1], how)), repeats)
-    plain_s = _busy(lambda: [plain_refine(joints, steps) for joints in plain_clips], repeats) / len(plain_clips)
+    batch_s = quickest(lambda: list(fit_joints(targets, how)), repeats) / clips
+    alone_s = quickest(lambda: list(fit_joints(targets[:1], how)), repeats)
+    plain_s = quickest(lambda: [plain_refine(joints, steps) for joints in plain_clips], repeats) / len(plain_clips)
     torch.set_num_threads(threads)
     closed = float(np.mean([fit.error_mm.mean() for fit in fit_joints(targets, Refinement(steps=0))]))
     fits = [float(fit.error_mm.mean()) for fit in fit_joints(targets, how)]
@@ -168,8 +156,8 @@ def fit_speed(clips: int = 32, frames: int = 100) -> dict[str, Any]:
     body = free_smpl_body()
     targets = [hml263_to_joints(joints_to_hml263(moving_body(frames + 1, seed))) for seed in range(clips)]
     few = targets[:8]
-    together = _busy(lambda: list(fit_body(targets, body)), 2) / clips
-    alone = _busy(lambda: [list(fit_body([joints], body)) for joints in few], 2) / len(few)
+    together = quickest(lambda: list(fit_body(targets, body)), 2) / clips
+    alone = quickest(lambda: [list(fit_body([joints], body)) for joints in few], 2) / len(few)
     plain, whole = (
         float(np.mean([fit.error_mm.mean() for fit in fit_body(targets, body, how)]))
         for how in (BodyFitting(betas=0, rounds=0), BodyFitting())

@@ -22,7 +22,7 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "ik": ("hftrainer.bench.rotations", "ik_speed", ("data",)),
     "fit": ("hftrainer.bench.rotations", "fit_speed", ()),
     "rendering": ("hftrainer.rendering.speed", "rendering_speed", ()),
-    "metrics": ("hftrainer.evaluation.speed", "metrics_speed", ()),
+    "metrics": ("hftrainer.evaluation.speed", "metrics_speed", ("data",)),
     "clean": ("hftrainer.bench.cleaning", "cleaning_quality", ("model", "data", "seeds")),
     "quality": ("hftrainer.quality", "model_quality", ("model", "data", "seeds")),
     "samplers": ("hftrainer.quality", "sampler_quality", ("model", "seeds")),
@@ -34,6 +34,7 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "models": ("hftrainer.pipelines.speeds", "model_speed", ("model", "verb", "way", "batch", "repeats")),
     "kernels": ("hftrainer.pipelines.kernels", "kernel_speed", ("repeats", "compiled")),
     "onnx": ("hftrainer.pipelines.exported", "onnx_speed", ("repeats",)),
+    "nearness": ("hftrainer.pipelines.nearness", "nearness", ("model",)),
     "memory": ("hftrainer.pipelines.speeds", "memory_use", ("model",)),
     "generate by denoising": ("hftrainer.pipelines.speed", "denoising_speed", ("model", "steps", "batch", "device")),
 }
@@ -47,7 +48,7 @@ def arguments(parser: Parser) -> None:
         "models: also motiongpt, mdm, mogents or momask, at published size with weights by formula"
     )
     parser.flag("--data", metavar="DIR", help="quality, clean: dataset folder (default data/mocap); "
-                "ik: folder of clips with published errors")  # fmt: skip
+                "ik: folder of clips with published errors; metrics: dataset folder")  # fmt: skip
     parser.flag("--seeds", type=whole(1), help="quality: motions for each prompt (default 5); samplers: 2, clean: 1")
     parser.flag("--batch", type=whole(2), help="generate: this many prompts together and one by one, at T5-base "
                 "size; or, with a model that denoises, motions in a batch (default 8)")  # fmt: skip

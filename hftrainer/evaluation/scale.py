@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hftrainer.evaluation.speed_tables import held
+
 #: What is assumed and not measured: prices in dollars an hour, and the work of a GPU that makes tokens one after the
 #: other and reads the weights for each, in 10¹² products and sums a second.
 CORE_HOUR, GPU_HOUR, GPU_TERAFLOPS = 0.04, 2.50, 5.0
@@ -39,15 +41,16 @@ def pack_reading(report: Mapping[str, Any]) -> tuple[list[str], list[Sequence[ob
 def repeated(report: Mapping[str, Any]) -> tuple[list[str], list[Sequence[object]]]:
     """Head and rows of how far the same motion lay apart, asked again in several ways.
 
-    >>> repeated({"determinism, mm": {"mini": {"alone": 0.0}}})
-    (['mm', 'alone'], [['mini', '0']])
+    >>> repeated({"determinism, mm": {"mini": {"alone": 0.0, "bar": 1.0, "holds": True}}})
+    (['mm', 'alone', 'bar', 'holds'], [['mini', '0', '1', 'yes']])
     """
     told = report["determinism, mm"]
-    ways = list(dict.fromkeys(way for apart in told.values() for way in apart))
+    ways = list(dict.fromkeys(way for apart in told.values() for way in apart if way not in ("bar", "holds")))
     rows: list[Sequence[object]] = [
-        [model, *(f"{apart[way]:g}" if way in apart else "not tried" for way in ways)] for model, apart in told.items()
+        [model, *(f"{apart[way]:g}" if way in apart else "not tried" for way in ways), f"{apart['bar']:g}", held(apart)]
+        for model, apart in told.items()
     ]
-    return ["mm", *ways], rows
+    return ["mm", *ways, "bar", "holds"], rows
 
 
 def endured(report: Mapping[str, Any]) -> tuple[list[str], list[Sequence[object]]]:

@@ -78,6 +78,14 @@ def kernels(report: Mapping[str, Any]) -> str:
     return markdown([f"{report['threads_used']} thread, processor ms", "fp32", "bf16"], rows)
 
 
+def nearness(report: Mapping[str, Any]) -> str:
+    """What ``hftrainer bench nearness`` measured."""
+    rows = [
+        [f"{r['model']}, {r['way']}", r["what"], f"{r['value']:g}", f"{r['bar']:g}", held(r)] for r in report["rows"]
+    ]
+    return markdown(["beside the plain way", "", "value", "bar", "holds"], rows)
+
+
 def exports(report: Mapping[str, Any]) -> str:
     """What ``hftrainer bench onnx`` measured."""
     names = ("what", "torch_ms", "bf16_ms", "onnx_ms")
@@ -106,12 +114,15 @@ def metrics_speed(report: Mapping[str, Any]) -> str:
     """What ``hftrainer bench metrics`` measured."""
     ratio, apart, whole = report["ratio"], report["difference"], report["repeats_s"]
     wide = f"{report['samples']:,} points of {report['width']} numbers"
+    made = report["report"]
     rows: list[list[object]] = [
         [f"FID of {wide}, s", report["frechet_s"], "", ""],
         ["the same by the square root of a matrix, s", report["frechet_by_sqrtm_s"], "", ""],
         ["times as quick", ratio["value"], f"{ratio['bar']:g}", held(ratio)],
         ["the two apart, as a share", f"{apart['value']:.0e}", f"{apart['bar']:.0e}", held(apart)],
-        [f"{report['repeats']} repeats of all measures over as many predictions, s", whole["value"],
+        [f"a report of {made['samples']:,} predictions, {made['data']}: files read and hashed, s",
+         made["seconds"]["reading"], "", ""],
+        [f"{report['repeats']} repeats of all measures, both rows, after encoding, s", whole["value"],
          f"{whole['bar']:g}", held(whole)],
     ]  # fmt: skip
     return markdown(["", "value", "bar", "holds"], rows)

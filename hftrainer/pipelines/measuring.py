@@ -21,6 +21,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 from hftrainer.models.motion.mdm.rounding import RoundedEnd, RoundedLayer, packs
+from hftrainer.pipelines.quickest import quickest
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LayerNorm)
 
@@ -140,9 +141,4 @@ def busy_seconds(work: Callable[[], Any], repeats: int) -> float:
     True
     """
     work()
-    best = np.inf
-    for _ in range(repeats):
-        begin = time.process_time()
-        work()
-        best = min(best, time.process_time() - begin)
-    return float(best) / torch.get_num_threads()
+    return quickest(work, repeats) / torch.get_num_threads()

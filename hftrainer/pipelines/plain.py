@@ -7,6 +7,8 @@ kept from one iteration to the next. Chance is that of the quick loops, so that 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -67,7 +69,31 @@ def plain_denoise(pipe: MDMPipeline, prompt: str | None, frames: int, drawing: D
     return bundle.denormalize(made[0], frames).data
 
 
-def plain_fill(pipe: MaskedPipeline, prompt: str, frames: int, seed: int = 0) -> tuple[list[Tensor], np.ndarray]:
+@dataclass(frozen=True)
+class Pass:
+    """What one iteration of filling masks or of adding residuals read and said.
+
+    Attributes:
+        name: of the network in its bundle.
+        layer: of the residuals; 0 while masks are filled.
+        read: ``(1, N)`` tokens, or ``(1, N, C)`` sums of codes.
+        asked: ``(1, N)`` bool, cells that were chosen for.
+        logits: ``(n, K)`` of those, with guidance.
+    """
+
+    name: str
+    layer: int
+    read: Tensor
+    asked: Tensor
+    logits: Tensor
+
+
+Watch = Callable[[Pass], None]
+
+
+def plain_fill(
+    pipe: MaskedPipeline, prompt: str, frames: int, seed: int = 0, watch: Watch | None = None
+) -> tuple[list[Tensor], np.ndarray]:
     """One motion of MoGenTS or MoMask.
 
     Args:
@@ -75,6 +101,7 @@ def plain_fill(pipe: MaskedPipeline, prompt: str, frames: int, seed: int = 0) ->
         prompt: a sentence.
         frames: a multiple of a token's.
         seed: of its generator.
+        watch: called after each iteration.
 
     Each network reads the sentence for itself, as each of the authors' has a text tower of its own.
 
@@ -85,12 +112,17 @@ def plain_fill(pipe: MaskedPipeline, prompt: str, frames: int, seed: int = 0) ->
     generator = torch.Generator().manual_seed(seed)
     tokens = frames // bundle.frames_per_token
     real = torch.ones(1, tokens, dtype=torch.bool)
-    masks = [n for n in bundle.networks.values() if isinstance(n, MaskedTransformer)]
-    residuals = [n for n in bundle.networks.values() if isinstance(n, ResidualTransformer)]
+    masks = {name: n for name, n in bundle.networks.items() if isinstance(n, MaskedTransformer)}
+    residuals = {name: n for name, n in bundle.networks.items() if isinstance(n, ResidualTransformer)}
+
+    def seen(name: str) -> Callable[..., None]:
+        return lambda *said: None if watch is None else watch(Pass(name, *said))
+
     with torch.no_grad():
-        first = [_masks(network, _read(bundle, prompt), real, settings, generator) for network in masks]
-        streams = [_residuals(network, codes, _read(bundle, prompt), real, settings, generator)
-                   for network, codes in zip(residuals, first, strict=True)]  # fmt: skip
+        first = [_masks(network, _read(bundle, prompt), real, settings, generator, seen(name))
+                 for name, network in masks.items()]  # fmt: skip
+        streams = [_residuals(network, codes, _read(bundle, prompt), real, settings, generator, seen(name))
+                   for (name, network), codes in zip(residuals.items(), first, strict=True)]  # fmt: skip
         whole = [codes.unflatten(1, (tokens, -1)) if columns > 1 else codes
                  for codes, columns in zip(streams, bundle.columns, strict=True)]  # fmt: skip
         made = bundle.decode(tuple(whole))[0]
@@ -106,8 +138,9 @@ def _read(bundle: MaskedBundle, prompt: str) -> Tensor:
 
 
 def _masks(
-    network: MaskedTransformer, text: Tensor, real: Tensor, settings: Settings, chance: torch.Generator
-) -> Tensor:
+    network: MaskedTransformer, text: Tensor, real: Tensor, settings: Settings, chance: torch.Generator,
+    watch: Callable[..., None],
+) -> Tensor:  # fmt: skip
     count = real.shape[1] * network.config.columns
     tokens, scores = torch.full((1, count), network.mask), torch.zeros(1, count)
     for time in torch.linspace(0, 1, settings.steps):
@@ -116,6 +149,7 @@ def _masks(
         tokens = torch.where(hidden, network.mask, tokens)
         shown, apart = network(tokens, text, real), network(tokens, torch.zeros_like(text), real)
         logits = (apart + settings.guidance * (shown - apart))[0]
+        watch(0, tokens, hidden, logits[hidden[0]])
         drawn = torch.ones_like(logits)
         drawn[hidden[0]] = torch.empty(int(hidden.sum()), logits.shape[1]).exponential_(1, generator=chance)
         chosen = pick(likeliest(logits, settings.drop), drawn, temperature=1.0, gumbel=False)
@@ -126,14 +160,16 @@ def _masks(
 
 
 def _residuals(
-    network: ResidualTransformer, codes: Tensor, text: Tensor, real: Tensor, settings: Settings, chance: torch.Generator
-) -> Tensor:
+    network: ResidualTransformer, codes: Tensor, text: Tensor, real: Tensor, settings: Settings,
+    chance: torch.Generator, watch: Callable[..., None],
+) -> Tensor:  # fmt: skip
     config, found, total = network.config, [codes], torch.zeros(())
     for number in range(1, config.quantizers):
         total = total + network.embed(found[-1], number - 1)
         layer = torch.tensor([number])
         shown, apart = network(total, layer, text, real), network(total, layer, torch.zeros_like(text), real)
         logits = (apart + settings.residual_guidance * (shown - apart))[0]
+        watch(number, total, torch.ones_like(codes, dtype=torch.bool), logits)
         logits[:, config.codes :] = float("-inf")
         drawn = torch.empty(logits.shape).exponential_(1, generator=chance)
         chosen = pick(likeliest(logits, settings.residual_drop), drawn, temperature=1.0, gumbel=True)

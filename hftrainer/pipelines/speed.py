@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Callable
+from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,21 +16,14 @@ from hftrainer.motion.representation.convert import convert
 from hftrainer.pipelines.denoising import drawing_for
 from hftrainer.pipelines.mdm import MDMPipeline
 from hftrainer.pipelines.plain import plain_denoise
+from hftrainer.pipelines.published import published_mdm
+from hftrainer.pipelines.quickest import quickest
 
 #: A motion of a batch may cost this many times one alone; the denoiser must reach this share of the best product.
 BATCH_BAR, SHARE_BAR = 1.05, 0.75
 PROMPT = "a person walks forward and turns around"
 _KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-def _quickest(work: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the quickest of some runs."""
-    best = math.inf
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - begin)
-    return best
+_quickest = partial(quickest, clock=perf_counter)
 
 
 def matmul_ceiling(precision: str = "fp32", size: int = 1024, repeats: int = 5, device: str = "cpu") -> float:
@@ -83,7 +76,7 @@ def denoising_speed(
     """Seconds a motion, the model loaded and warm.
 
     Args:
-        model: an MDM artifact; ``None`` is the built-in one.
+        model: an MDM artifact; ``None`` is the built-in one, ``mdm`` the published size with weights by formula.
         steps: denoising steps; 20 by default, or as many as the network has.
         batch: motions made together.
         frames: of each motion.
@@ -95,8 +88,8 @@ def denoising_speed(
         how far ``bf16`` moves the joints; the denoiser's share of the best matrix product. Parts with a bar have
         ``bar`` and ``holds``.
     """
-    pipe = MDMPipeline.from_pretrained(model, device=device)
-    bundle = pipe.bundle
+    pipe = published_mdm() if model == "mdm" else MDMPipeline.from_pretrained(model, device=device)
+    bundle = pipe.bundle.to(device)
     if bundle.config.completes:
         raise ValueError("model must make whole motions to be timed; this one continues them.")
     frames = min(max(frames, pipe.frame_range[0]), pipe.frame_range[1])
@@ -148,7 +141,7 @@ def _denoiser(pipe: MDMPipeline, frames: int, size: int, precision: str, repeats
     prompt = PROMPT if config.condition == "text" else None
     real = (torch.arange(shown) < frames).expand(size, -1)
     told, guidance = pipe.denoising.condition([prompt] * size, real, drawing)
-    step = denoiser(bundle.network, told, guidance, merged=True)
+    step = denoiser(pipe.denoising.network(drawing), told, guidance, merged=True)
     x = torch.zeros(size, config.joints, config.features, shown, device=bundle.device)
     t = torch.zeros(size, dtype=torch.long, device=bundle.device)
     place = str(bundle.device)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,6 @@ import torch
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.decoding import Draws, Request, speak
 from hftrainer.pipelines.masked import MaskedPipeline
-from hftrainer.pipelines.masking import Masks
 from hftrainer.pipelines.mdm import MDMPipeline
 from hftrainer.pipelines.measuring import Cost, cost, forget_peak, peak_bytes, product_ceiling, reading_ceiling
 from hftrainer.pipelines.motiongpt import MotionGPTPipeline
@@ -69,13 +68,11 @@ class Model:
         parameters: numbers of its networks.
         works: verbs and ways; the first is what the plain way is compared with.
         plain: one motion, the loop as the paper writes it.
-        apart: what the ways say of the difference to the plain one, by way.
     """
 
     parameters: int
     works: Sequence[Work]
     plain: Callable[[], Any] | None = None
-    apart: Mapping[str, Callable[[], dict[str, float]]] = field(default_factory=dict)
 
 
 def model_speed(
@@ -100,7 +97,7 @@ def model_speed(
     Raises:
         ValueError: the model has no such verb, or does it in no such way.
     """
-    measured = _model(model, frames)
+    measured = works_of(model, frames)
     works = [work for work in measured.works if verb in (None, work.verb) and way in (None, work.way)]
     if not works:
         known = "; ".join(dict.fromkeys(f"{work.verb}: {work.way}" for work in measured.works))
@@ -118,8 +115,6 @@ def model_speed(
             row = _row(work, size, found, best[work.precision], reading)
             if plain is not None and work.verb == "generate":
                 row |= _ratio(BARS.get((model, work.way, size)), plain.busy_s / (found.busy_s / size))
-                if size == 1 and work.way in measured.apart:
-                    row["beside_plain"] = measured.apart[work.way]()
             if alone is not None:
                 share = found.busy_s / size / alone
                 row["over_alone"] = {"value": round(share, 3), "bar": BATCH_BAR, "holds": share <= BATCH_BAR}
@@ -182,7 +177,8 @@ def _ratio(bar: float | None, ratio: float) -> dict[str, Any]:
     return {"ratio": {"value": round(ratio, 2), "bar": bar, "holds": ratio >= bar}}
 
 
-def _model(name: str, frames: int) -> Model:
+def works_of(name: str, frames: int) -> Model:
+    """What is measured of a model; see ``model_speed``."""
     if name == "motiongpt" and name not in built_in():
         return _language_model(frames)
     pipe = PUBLISHED[name]() if name in PUBLISHED else open_pipeline(name)
@@ -239,8 +235,7 @@ def _language_model(frames: int) -> Model:
         return said
 
     works = [Work(verb, "fp32", partial(run, verb), "tokens", about[0][0].most) for verb, about in asked.items()]
-    same = {"fp32": lambda: {"same_answers": float(run("generate", 1)[0] == plain())}}
-    return Model(_count(network, tokenizer), works, plain, same)
+    return Model(_count(network, tokenizer), works, plain)
 
 
 def _built_in_language(pipe: MotionGPTPipeline, frames: int) -> Model:
@@ -285,12 +280,7 @@ def _denoiser(pipe: MDMPipeline, frames: int) -> Model:
     ]
     works += _changes(pipe, frames, "15 steps, bf16", "steps", 15, **ways["15 steps, bf16"])
 
-    def apart(**how: Any) -> dict[str, float]:
-        one, other = run(1, **how)[0].data, plain_denoise(pipe, PROMPTS[0], frames)
-        return {"mean_of_spread": float(f"{(np.abs(one - other) / pipe.bundle.statistics.std.numpy()).mean():.2g}")}
-
-    same = {way: partial(apart, **how) for way, how in list(ways.items())[:2]}
-    return Model(_count(pipe.bundle.network), works, lambda: plain_denoise(pipe, PROMPTS[0], frames), same)
+    return Model(_count(pipe.bundle.network), works, lambda: plain_denoise(pipe, PROMPTS[0], frames))
 
 
 def _masked(pipe: MaskedPipeline, frames: int) -> Model:
@@ -304,18 +294,7 @@ def _masked(pipe: MaskedPipeline, frames: int) -> Model:
     works = [Work("generate", way, partial(run, precision=way), "iterations", iterations, way) for way in ways]
     works += _changes(pipe, frames, "bf16", "iterations", iterations, precision="bf16")
 
-    def apart(precision: str) -> dict[str, float]:
-        codes, made = plain_fill(pipe, PROMPTS[0], frames)
-        found = bundle if precision == "fp32" else bundle.rounded()
-        rng = [torch.Generator().manual_seed(0)]
-        text, length = bundle.encode_text([PROMPTS[0]]), torch.tensor([frames // bundle.frames_per_token])
-        mine = found.generate(text, length, Masks().settings(), rng=rng)
-        same = [float((one.flatten(1, -2) == other).float().mean()) for one, other in zip(mine, codes, strict=True)]
-        features = np.abs(run(1, precision)[0].data - made) / bundle.statistics.std.numpy()
-        return {"same_codes": round(min(same), 4), "mean_of_spread": float(f"{features.mean():.2g}")}
-
-    same = {way: partial(apart, way) for way in ways}
-    return Model(_count(*bundle.networks.values()), works, lambda: plain_fill(pipe, PROMPTS[0], frames), same)
+    return Model(_count(*bundle.networks.values()), works, lambda: plain_fill(pipe, PROMPTS[0], frames))
 
 
 def _count(*networks: torch.nn.Module) -> int:

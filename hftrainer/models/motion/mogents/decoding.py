@@ -17,7 +17,7 @@ from torch import Tensor
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.residual import ResidualTransformer
 from hftrainer.models.motion.mogents.sampling import Chance, Guided, OwnChance, Settings, likeliest, pick
-from hftrainer.models.motion.mogents.transformer import real_frames
+from hftrainer.models.motion.mogents.transformer import Context, real_frames
 from hftrainer.models.residual_quantize import NOTHING
 
 #: Score of a cell that is settled: it is never hidden again.
@@ -117,10 +117,7 @@ def fill_masks(
         asked = torch.ones_like(hidden) if everything else hidden
         drawn_for = (cells if refresh is not None else hidden) if own else asked
 
-        def hidden_of(read: Tensor, context: object, asked: Tensor = asked) -> Tensor:
-            return network.hidden(read, context, asked.repeat(len(read) // len(asked), 1))  # type: ignore[arg-type]
-
-        logits = model(tokens, asked, hidden_of, network.logits, apart=apart)
+        logits = of_cells(network, model, tokens, asked, apart)
         apart = None
         drawn = _draw(chance, drawn_for, asked, logits, "cells" if settings.gumbel else "rows")
         kept = likeliest(logits, settings.drop)
@@ -134,6 +131,44 @@ def fill_masks(
         found = torch.zeros_like(scores).masked_scatter(asked, sure)
         scores = found.masked_fill(~(editable if refresh is not None else hidden), SETTLED)
     return torch.where(cells, tokens, NOTHING)
+
+
+def of_cells(
+    network: MaskedTransformer, model: Guided, tokens: Tensor, asked: Tensor, apart: Tensor | None = None
+) -> Tensor:
+    """``(n, K)`` guided logits of the cells that are asked about.
+
+    Args:
+        network: in evaluation mode.
+        model: the same with guidance.
+        tokens: ``(B, N)`` what is there.
+        asked: ``(B, N)`` bool.
+        apart: ``(n, K)`` logits without the text, where they are known already.
+    """
+
+    def hidden(read: Tensor, context: Context) -> Tensor:
+        return network.hidden(read, context, asked.repeat(len(read) // len(asked), 1))
+
+    return model(tokens, asked, hidden, network.logits, apart=apart)
+
+
+def of_residuals(
+    network: ResidualTransformer, model: Guided, total: Tensor, asked: Tensor, number: int
+) -> Tensor:
+    """``(n, classes)`` guided logits of the codes of a layer.
+
+    Args:
+        network: in evaluation mode.
+        model: the same with guidance.
+        total: ``(B, N, C)`` sums of the codes of the layers before.
+        asked: ``(B, N)`` bool.
+        number: of the layer, 1 to ``Q - 1``.
+    """
+    layer = torch.tensor(number, device=total.device)
+    return model(
+        total, asked, lambda codes, context: network.hidden(codes, layer.expand(len(codes)), context),
+        lambda rows: network.logits(network.finish(rows), layer),
+    )  # fmt: skip
 
 
 def _draw(chance: Chance, drawn_for: Tensor, asked: Tensor, logits: Tensor, order: str) -> Tensor:
@@ -188,15 +223,7 @@ def add_residuals(
     found, total = [now], torch.zeros((), device=text.device)
     for number in range(1, layers + 1):
         total = total + network.embed(now, number - 1).float()
-        layer = torch.tensor(number, device=text.device)
-
-        def hidden(codes: Tensor, context: object, layer: Tensor = layer) -> Tensor:
-            return network.hidden(codes, layer.expand(len(codes)), context)  # type: ignore[arg-type]
-
-        def classes(rows: Tensor, layer: Tensor = layer) -> Tensor:
-            return network.logits(network.finish(rows), layer)
-
-        logits = model(total, asked, hidden, classes)
+        logits = of_residuals(network, model, total, asked, number)
         possible = logits
         if own:
             possible = logits.clone()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hftrainer.models.convolution import Decoder
-from hftrainer.models.motion.mdm.rounding import RoundedLayer
+from hftrainer.models.motion.mdm.rounding import RoundedEnd, RoundedLayer
 from hftrainer.models.motion.mogents.length import LengthEstimator
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.official import Network
@@ -41,6 +41,7 @@ def rounded(network: Network) -> Network:
         if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d):
             part.bfloat16()
     if isinstance(network, MoGenTSTokenizer) and isinstance(twin, MoGenTSTokenizer):
+        twin.mix = RoundedEnd(network.mix)  # type: ignore[assignment]
         twin.grid_decoder = RoundedDecoder(twin.grid_decoder, network.grid_decoder)  # type: ignore[assignment]
     return twin
 
