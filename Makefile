@@ -40,7 +40,7 @@ test: $(READY)
 
 test-slow: export OMP_NUM_THREADS = 2
 test-slow: $(READY)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[cluster,onnx]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[cluster,onnx,bertscore]"
 	$(BIN)/python -m pytest -m slow
 
 fuzz: $(READY)

@@ -26,6 +26,9 @@ class ScorerAbsent(ValueError):
 #: Words in their sentence to their base forms, one for each.
 Lemmatiser = Callable[[list[str]], list[str]]
 _Grams = Counter[tuple[str, ...]]
+#: What BERTScore gets for a sentence without a word: the end mark, which every row of RoBERTa has, so its weight is 0.
+#: The package asks tokenizers for an empty sentence by a method that those of transformers 5 have no more.
+_NOTHING = "</s>"
 _PUNCTUATION = str.maketrans(string.punctuation, " " * len(string.punctuation))
 
 
@@ -278,6 +281,8 @@ def _cider(said: _Grams, wanted: _Grams, seen: _Grams, items: float, order: int,
 def bert_score(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """BERTScore F1 (Zhang et al., ICLR 2020): English, inverse document frequencies, rescaled; best reference of each.
 
+    A sentence without a word is like nothing: 0 before it is rescaled.
+
     Args:
         predictions: one sentence an item.
         references: one or more an item.
@@ -298,8 +303,10 @@ def bert_score(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
         ) from error
     try:
         _, _, scores = package.score(
-            list(predictions), [list(known) for known in references], lang="en", idf=True, rescale_with_baseline=True
-        )
+            [text.strip() or _NOTHING for text in predictions],
+            [[text.strip() or _NOTHING for text in known] for known in references],
+            lang="en", idf=True, rescale_with_baseline=True,
+        )  # fmt: skip
     except OSError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ScorerAbsent(f"BERTScore must have its language model on this machine; got {reason}") from error
