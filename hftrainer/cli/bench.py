@@ -53,7 +53,7 @@ def arguments(parser: Parser) -> None:
     parser.flag("--batch", type=whole(2), help="generate: this many prompts together and one by one, at T5-base "
                 "size; or, with a model that denoises, motions in a batch (default 8)")  # fmt: skip
     parser.flag("--steps", type=whole(1), help="generate, with a model that denoises: how many steps (default 20)")
-    parser.flag("--verb", help="models: this verb only, for example generate")
+    parser.flag("--verb", help="models: this verb only, or these: predict,inbetween")
     parser.flag("--way", help="models: this way only, for example bf16")
     parser.flag("--compiled", action="store_true", default=None, help="kernels: by torch.compile as well")
     parser.flag("--repeats", type=whole(1), help="models, kernels, onnx: timed runs of each measurement (default 3)")

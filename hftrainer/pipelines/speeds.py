@@ -84,7 +84,8 @@ def model_speed(
     Args:
         model: ``motiongpt``, ``mdm``, ``mogents`` or ``momask`` for the published sizes, with weights by formula; or
             the name or folder of a model.
-        verb, way: this one only.
+        verb: this one only, or these, with commas between.
+        way: this one only.
         batch: motions made together.
         frames: of each motion.
         repeats: timed runs of each measurement.
@@ -98,7 +99,8 @@ def model_speed(
         ValueError: the model has no such verb, or does it in no such way.
     """
     measured = works_of(model, frames)
-    works = [work for work in measured.works if verb in (None, work.verb) and way in (None, work.way)]
+    verbs = None if verb is None else verb.split(",")
+    works = [w for w in measured.works if (verbs is None or w.verb in verbs) and way in (None, w.way)]
     if not works:
         known = "; ".join(dict.fromkeys(f"{work.verb}: {work.way}" for work in measured.works))
         raise ValueError(f"verb and way must be among {known} for {model}; got {verb or 'any'}: {way or 'any'}.")
