@@ -25,6 +25,7 @@ from hftrainer.evaluation.speed_tables import (
     markdown,
     memory,
     metrics_speed,
+    nearness,
     player,
     samplers,
     speeds,
@@ -108,6 +109,19 @@ def physical(*those: Mapping[str, Any]) -> str:
         model = f"{one['model']['name']}, weights {one['model']['hash']}"
         rows.append([model, *(_mean(metrics.get(name)) for name in names), n])
     return markdown(["motions", "slide, mm", "float, %", "jitter, mm", "dynamic, mm", "clips × times"], rows)
+
+
+def down_sampling(swept: Mapping[str, Any]) -> str:
+    """What ``hftrainer train … --sweep network.down=…`` measured of motion tokenizers."""
+    names = {"MPJPE": 1, "PA-MPJPE": 1, "ACCEL": 1, "FID": 3, "diversity": 3}
+    said = [name for name in names if any(name in row for row in swept["runs"])]
+    rows: list[list[object]] = [
+        [2 ** row["network.down"], *(f"{row[name]:.{names[name]}f}" if name in row else "–" for name in said),
+         f"{row['codes_used']:.0%}", row["step"]]
+        for row in swept["runs"]
+    ]  # fmt: skip
+    units = {name: f"{name}, mm" for name in ("MPJPE", "PA-MPJPE", "ACCEL")}
+    return markdown(["frames a token", *(units.get(name, name) for name in said), "codes in use", "steps"], rows)
 
 
 def recall(report: Mapping[str, Any]) -> str:
@@ -194,9 +208,10 @@ TABLES: dict[str, Callable[..., str]] = {
     "flat-cost": _scaled(flat_cost), "pack-reading": _scaled(pack_reading), "large-jobs": _scaled(large_jobs),
     "repeated": _scaled(repeated), "endured": _scaled(endured), "player": player, "metrics": metrics_speed,
     "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "kernels": kernels,
-    "exports": exports,
+    "exports": exports, "nearness": nearness,
     "memory": memory, "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
     "published": published, "recall": recall, "calibration": calibration, "physical": physical,
+    "down-sampling": down_sampling,
 }  # fmt: skip
 
 
