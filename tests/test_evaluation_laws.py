@@ -194,4 +194,5 @@ def test_means_of_nothing_are_refused():
 
 def test_the_bench_says_ratio_difference_and_seconds():
     report = speed.metrics_speed(width=16, samples=100, repeats=2, times=1)
+    assert report["report"]["used"] == 96 and report["report"]["seconds"]["repeats"] >= 0
     assert report["difference"]["holds"] and report["repeats_s"]["holds"] and report["ratio"]["bar"] == 5
