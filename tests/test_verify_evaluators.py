@@ -10,7 +10,9 @@ import pytest
 
 from scripts.eval import verify_evaluators
 from tests.conftest import ROOT
+from tests.test_drawn import asked, small_evaluator
 from tests.test_evaluation_protocols import dataset, evaluator
+from tests.test_evaluation_tasks import build
 from tests.test_evaluators import motion272
 
 
@@ -64,6 +66,7 @@ def test_both_files_and_the_published_rows(place, first, capsys):
         assert set(report["fid"]) == {"mean", "std"} and report["fid_real"]["mean"] == 0 < report["fid"]["mean"]
         assert len(report["r_precision"]["mean"]) == len(report["r_precision_real"]["std"]) == 3
         assert report["n_samples_used"] % 32 == 0 and report["config"]["pred_dir"].endswith("predictions")
+        assert report["config"]["ckpt_dir"] == str(place / ("hml263" if which == "hml263" else "ms272"))
         assert report["command"].startswith("verify_evaluators.py --hml263-gt-root")
         assert report["protocol"]["captions"] == ("first" if which == "hml263" else "every")
 
@@ -95,6 +98,19 @@ def test_an_evaluator_that_was_trained_here_scores_hml263(place, tmp_path, capsy
     assert set(report["seconds"]) == {"reading", "encoding", "repeats"} and len(report["hashes"]["predictions"]) == 64
     code, _, err = run(capsys, ["--which", "ms272", "--gt-only", *flags(place, "--ms272-evaluator", "evaluator-mini")])
     assert code == 2 and "motion272-pairs must have an evaluator that reads motion272; it reads hml263" in err
+
+
+def test_a_dataset_that_was_built_here_is_tested_by_the_row_that_the_evaluator_keeps(tmp_path, capsys):
+    data, judge = build(tmp_path / "set"), tmp_path / "judge"
+    small_evaluator().save_pretrained(judge)
+    assert asked(data, judge, tmp_path / "real.json", "--calibrate") == 0
+    arguments = ["--which", "hml263", "--hml263-gt-root", data, "--hml263-split-file", data / "test.txt", "--n-repeats",
+                 2, "--hml263-evaluator", judge, "--hml263-pred", data / "new_joint_vecs", "--out-dir", tmp_path]
+    code, out, _ = run(capsys, arguments)
+    assert code == 0 and "calibration holds" in out
+    np.save(judge / "Std.npy", np.load(judge / "Std.npy") * 2)
+    code, out, _ = run(capsys, arguments)
+    assert code == 1 and "calibration does not hold" in out and "statistics" in out
 
 
 @pytest.mark.parametrize("mistake", ["std", "mean", "split", "captions", "policy"])

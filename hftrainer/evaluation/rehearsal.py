@@ -50,11 +50,11 @@ def _write(folder: Path, samples: int, data: str | Path | None) -> set[str]:
     """Real motions, captions, a list and predictions; the words of the captions."""
     for room in ("new_joint_vecs", "texts", "predictions"):
         (folder / room).mkdir()
-    clips, words, names = _clips(data), set[str](), []
-    room = [clip for clip in clips if len(clip[0]) >= _FRAMES + UNIT]
+    clips, words, names = _clips(data), set[str](), list[str]()
+    enough = [clip for clip in clips if len(clip[0]) >= _FRAMES + UNIT]
     for i in range(samples):
-        motion, said = room[i % len(room)]
-        at = UNIT * (i // len(room)) % (len(motion) - _FRAMES - UNIT + 1)
+        motion, said = enough[i % len(enough)]
+        at = UNIT * (i // len(enough)) % (len(motion) - _FRAMES - UNIT + 1)
         names.append(f"{i:06d}")
         np.save(folder / "new_joint_vecs" / f"{names[-1]}.npy", motion[at : at + _FRAMES])
         np.save(folder / "predictions" / f"{names[-1]}.npy", motion[at + UNIT : at + UNIT + _FRAMES])

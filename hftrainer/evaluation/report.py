@@ -61,6 +61,7 @@ def make_report(
     rows: Mapping[str, dict[str, Any]],
     *,
     expected: Mapping[str, Any] | None = None,
+    calibration: Mapping[str, Any] | None = None,
     reference: str = "raw",
     weights: str | None = None,
     command: str = "",
@@ -73,6 +74,7 @@ def make_report(
         rows: what it gave.
         expected: an earlier report of the same real motions to test against; the published row of the protocol, if
             there is one, when not given.
+        calibration: what is known of the real motions otherwise, in ``calibrate``'s layout; it takes the place of both.
         reference: which real motions: ``"raw"``, or the road they came by.
         weights: SHA-256 of the weights that made the predictions; what their folder says when not given.
         command: the line that was typed.
@@ -118,7 +120,7 @@ def make_report(
     }
     if made is not None:
         report["made"] = {key: value for key, value in made.items() if key in ("model", "drawing", "data")}
-    report["calibration"] = calibrate(report, expected)
+    report["calibration"] = calibrate(report, expected) if calibration is None else dict(calibration)
     otherwise = _asked_otherwise(protocol, population)
     if otherwise:
         said = " ".join(part for part in (report["calibration"]["reason"], otherwise) if part)

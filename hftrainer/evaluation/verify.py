@@ -12,11 +12,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hftrainer.data.humanml3d import HumanML3D
+from hftrainer.evaluation import drawn
 from hftrainer.evaluation.aggregate import RANKS
 from hftrainer.evaluation.pairs import read_population
+from hftrainer.evaluation.population import population
 from hftrainer.evaluation.protocols import Protocol, get_protocol, scored_by
 from hftrainer.evaluation.report import make_report
 from hftrainer.evaluation.scoring import check_reads, score
+from hftrainer.evaluation.setting import Setting
 from hftrainer.models.evaluator import AnyEvaluator
 
 #: Rows that a reader compares with: published, not measured here.
@@ -57,6 +61,8 @@ def verify(
     *,
     selected: Mapping[str, str] | None = None,
     expected: Mapping[str, Any] | None = None,
+    calibration: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
     command: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -69,6 +75,8 @@ def verify(
         predictions: folder of predictions; ``None`` scores real motions against themselves.
         selected: ID -> caption, for protocols that want one chosen.
         expected: an earlier report of the same real motions to test against.
+        calibration: of ``by_kept_row``, in place of the published row.
+        folder: where the evaluator lies, for ``config``.
         command: the line that was typed.
         say: gets a line of progress.
 
@@ -84,15 +92,42 @@ def verify(
     check_reads(evaluator, protocol)
     if evaluator.kind == "contrast":
         protocol = scored_by(protocol, evaluator.kind)
-    population = read_population(protocol, motions, texts, split, predictions, selected)
+    found = read_population(protocol, motions, texts, split, predictions, selected)
     seconds = {"reading": time.perf_counter() - begin}
-    rows = score(evaluator, protocol, population, say, seconds)
+    rows = score(evaluator, protocol, found, say, seconds)
     name = predictions.name if predictions else "real motion"
-    report = make_report(name, protocol, evaluator, population, rows, expected=expected, command=command)
-    config = {"evaluator": evaluator.kind, "gt_root": str(motions), "texts_dir": str(texts),
-              "split_file": str(split), "pred_dir": str(predictions) if predictions else None}  # fmt: skip
+    report = make_report(
+        name, protocol, evaluator, found, rows, expected=expected, calibration=calibration, command=command
+    )
+    places = {"ckpt_dir": folder, "gt_root": motions, "texts_dir": texts, "split_file": split, "pred_dir": predictions}
+    config = {"evaluator": evaluator.kind, **{name: place and str(place) for name, place in places.items()}}
     told = {name: round(value, 2) for name, value in seconds.items()}
     return {**report, **published_layout(report), "config": config, "seconds": told}
+
+
+def by_kept_row(
+    evaluator: AnyEvaluator, folder: Path, root: Path, split: Path, repeats: int
+) -> dict[str, Any] | None:
+    """How the real motions of a dataset that was built here score, beside the row that the evaluator keeps of them.
+
+    Args:
+        evaluator, folder: what scores, and where it lies.
+        root: folder of the dataset, with its statistics.
+        split: the list that is scored.
+        repeats: how many times.
+
+    Returns:
+        A ``calibration``; ``None`` where the evaluator keeps no row, or that of another dataset, or where the list is
+        none of the dataset's.
+    """
+    kept = drawn.kept_row(folder)
+    whole = split.resolve().parent == root.resolve() and all((root / f"{n}.npy").is_file() for n in ("Mean", "Std"))
+    if kept is None or not whole:
+        return None
+    dataset, setting = HumanML3D(root, (split.stem,)), Setting(evaluator, repeats, kept["protocol"]["seed"])
+    part = drawn.real_part(population(dataset, split.stem), setting, dataset, split.stem, kept)
+    found: dict[str, Any] = part["calibration"]
+    return None if found["holds"] is None else found
 
 
 def published_layout(report: Mapping[str, Any]) -> dict[str, Any]:

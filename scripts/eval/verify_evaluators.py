@@ -91,20 +91,23 @@ def measure(
     if which == "hml263":
         root = args.hml263_gt_root
         protocol = verify.hml263_protocol(args.hml263_caption_selection, args.gt_only, args.n_repeats)
-        evaluator = load_evaluator(_evaluator(args.hml263_evaluator))
+        folder = _evaluator(args.hml263_evaluator)
+        evaluator = load_evaluator(folder)
         motions, texts, split = root / "new_joint_vecs", args.hml263_texts_dir or root / "texts", args.hml263_split_file
     else:
         root = args.ms272_gt_root
         name = "motion272-pairs" if args.ms272_captions == "every" else "motion272-selected"
         protocol = dataclasses.replace(get_protocol(name), repeats=args.n_repeats)
-        evaluator = load_evaluator(_evaluator(args.ms272_evaluator), root, args.ms272_words)
+        folder = _evaluator(args.ms272_evaluator)
+        evaluator = load_evaluator(folder, root, args.ms272_words)
         motions, texts, split = root / "motion_data", root / "texts", root / "split" / "test.txt"
     if args.cache is not None:
         evaluator = keep_encodings(evaluator, args.cache)
     expected = next((r for r in earlier if r["protocol"]["evaluator"] == protocol.evaluator), None)
+    calibration = None if expected else verify.by_kept_row(evaluator, folder, root, split, args.n_repeats)
     return verify.verify(
-        evaluator, protocol, motions, texts, split, predictions, expected=expected,
-        command=f"verify_evaluators.py {typed}", say=lambda line: print(line, file=sys.stderr),
+        evaluator, protocol, motions, texts, split, predictions, expected=expected, calibration=calibration,
+        folder=folder, command=f"verify_evaluators.py {typed}", say=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
 
 
