@@ -94,6 +94,7 @@ def test_an_evaluator_that_was_trained_here_scores_hml263(place, tmp_path, capsy
     code, out, _ = run(capsys, arguments)
     report = json.loads((place / "ours" / "verify_hml263.json").read_text())
     assert code == 0 and "calibration unknown" in out and report["calibration"]["holds"] is None
+    assert ", published" not in out, "published numbers are another evaluator's"
     assert report["protocol"]["name"] == "hml263-first, scored by contrast"
     assert set(report["seconds"]) == {"reading", "encoding", "repeats"} and len(report["hashes"]["predictions"]) == 64
     code, _, err = run(capsys, ["--which", "ms272", "--gt-only", *flags(place, "--ms272-evaluator", "evaluator-mini")])

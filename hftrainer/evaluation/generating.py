@@ -157,6 +157,8 @@ def add_flags(parser: argparse.ArgumentParser, data: str | None = None) -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0, help="clip i has the seed SEED + i")
+    parser.add_argument("--candidates", type=int, default=1, help="drawn of each motion, of which one is kept; what an "
+                        "evaluator chose must not be scored by it (default 1)")  # fmt: skip
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--num_shards", type=int, default=1)
     parser.add_argument("--shard_index", type=int, default=0)
@@ -202,7 +204,7 @@ def run_shard(
     making.tell(
         folder, {item.id: item.prompt for item in items},
         model={"name": getattr(bundle, "about", {}).get("name", Path(args.model_path).name), "sha256": bundle.sha256},
-        drawing={"seed": args.seed, **drawing},
+        drawing={"seed": args.seed, "candidates": args.candidates, **drawing},
         data={"name": dataset.name, "split": args.split, "sha256": dataset.hash},
         route=(dataset.spec.name,), there=kept,
     )  # fmt: skip

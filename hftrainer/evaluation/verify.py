@@ -172,11 +172,12 @@ def lines(which: str, report: Mapping[str, Any]) -> list[str]:
             values = {measure: row["metrics"][measure]["mean"] for measure in _SHOWN if measure in row["metrics"]}
             text.append(_line(f"{name}, measured here", values))
             text += [f"  {measure}: {why}" for measure, why in row["undefined"].items()]
-    text += [_line(f"{name}, published", values) for name, values in REFERENCES[which]]
+    if report["protocol"]["evaluator"] != "contrast":  # published numbers are of the authors' evaluators
+        text += [_line(f"{name}, published", values) for name, values in REFERENCES[which]]
     calibration = report["calibration"]
     verdict = {True: "holds", False: "does not hold", None: "unknown"}[calibration["holds"]]
     return [*text, f"calibration {verdict}{': ' + calibration['reason'] if calibration['reason'] else '.'}"]
 
 
 def _line(name: str, values: Mapping[str, float]) -> str:
-    return f"  {name:<34}" + "  ".join(f"{measure} {value:.4f}" for measure, value in values.items())
+    return f"  {name:<37}" + "  ".join(f"{measure} {value:.4f}" for measure, value in values.items())

@@ -107,6 +107,7 @@ class MaskedPipeline(ChangingPipeline):
         seed: int | Sequence[int] | None = 0,
         rng: str = "own",
         precision: str = "fp32",
+        candidates: int | None = None,
     ) -> list[np.ndarray]:
         """Motions of sentences as plain arrays; settings have the authors' names.
 
@@ -119,7 +120,7 @@ class MaskedPipeline(ChangingPipeline):
             topkr: ``drop``.
             temperature: as in the table.
             gumbel_sample: ``gumbel``.
-            seed, rng, precision: see ``__call__``.
+            seed, rng, precision, candidates: see ``__call__``.
 
         Returns:
             One float32 ``(T, 263)`` array of hml263 features a caption (KIT: ``(T, 251)``).
@@ -130,6 +131,7 @@ class MaskedPipeline(ChangingPipeline):
         made = self(
             captions, lengths, seed=seed, steps=time_steps, guidance=cond_scale, residual_guidance=res_cond_scale,
             drop=topkr, temperature=temperature, gumbel=gumbel_sample, rng=rng, precision=precision,
+            candidates=candidates,
         )  # fmt: skip
         return [motion.data.copy() for motion in made]
 

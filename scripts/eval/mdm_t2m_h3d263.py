@@ -38,7 +38,8 @@ def run(words: Sequence[str] | None = None) -> tuple[int, int]:
     def make(some: Sequence[Item]) -> list[np.ndarray]:
         return pipe.infer_t2m(
             [item.prompt for item in some], [item.frames for item in some],
-            seed=[args.seed + item.number for item in some], precision=args.precision, **drawing,
+            seed=[args.seed + item.number for item in some], precision=args.precision,
+            candidates=args.candidates, **drawing,
         )  # fmt: skip
 
     return run_shard(args, pipe.bundle, pipe.frame_range, make, {**drawing, "precision": args.precision})

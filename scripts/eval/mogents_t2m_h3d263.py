@@ -45,7 +45,7 @@ def run(words: Sequence[str] | None = None) -> tuple[int, int]:
     def make(some: Sequence[Item]) -> list[np.ndarray]:
         made: list[np.ndarray] = pipe.infer_t2m(
             [item.prompt for item in some], [item.frames for item in some],
-            seed=[args.seed + item.number for item in some], **drawing,
+            seed=[args.seed + item.number for item in some], candidates=args.candidates, **drawing,
         )  # fmt: skip
         return made
 
