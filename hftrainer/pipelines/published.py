@@ -47,14 +47,20 @@ Module = TypeVar("Module", bound=nn.Module)
 def by_formula(network: Module) -> Module:
     """Fill the matrices of a network: normal numbers by a seed from each one's name, scaled by the root of its inputs.
 
-    >>> one, other = (by_formula(nn.Linear(64, 64)).weight for _ in range(2))
-    >>> bool(torch.equal(one, other)), round(float(one.std()), 1)
-    (True, 0.1)
+    Biases, which a network begins with by chance, are zeros.
+
+    >>> one, other = (by_formula(nn.Linear(64, 64)) for _ in range(2))
+    >>> bool(torch.equal(one.weight, other.weight) and torch.equal(one.bias, other.bias))
+    True
+    >>> round(float(one.weight.std()), 1)
+    0.1
     """
     for name, value in network.named_parameters():
         if value.dim() > 1:
             generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
             value.copy_(torch.randn(value.shape, generator=generator) / value[0].numel() ** 0.5)
+        elif name.endswith("bias"):
+            value.zero_()
     for name, part in network.named_modules():
         if isinstance(part, ResidualQuantizer):
             for index, layer in enumerate(part.layers):
