@@ -124,9 +124,9 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
 
     started, say = time.monotonic(), (lambda line: None) if args.quiet else tell
     if args.sweep:
-        asked, measure = read_recipe(recipe, changes), None
-        if asked["kind"] == "motiongpt-tokenizer":
-            measure = partial(what_tokens_keep, recipe=asked, progress=progress)
+        asked = read_recipe(recipe, changes)
+        known = asked["kind"] == "motiongpt-tokenizer"
+        measure = partial(what_tokens_keep, recipe=asked, progress=progress) if known else None
         rows = run_sweep(recipe, out, args.sweep, changes, args.resume, say, measure)
         seconds = round(time.monotonic() - started, 1)
         report = {"recipe": str(recipe), "folder": str(out), "runs": rows, "seconds": seconds}

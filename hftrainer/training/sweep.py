@@ -77,7 +77,7 @@ def run_sweep(
             run_recipe(path, folder, [*overrides, f"{key}={value}"], resume and begun, say)
         last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
         if is_first_process():  # after every run, so that a stopped sweep has its table
-            more = {} if measure is None else measure(folder / "artifact")
+            more = measure(folder / "artifact") if measure else {}
             rows.append({key: json.loads(value) if _is_json(value) else value, **last, **more, "folder": folder.name})
             recipe = json.loads((out / rows[0]["folder"] / "recipe.json").read_text(encoding="utf-8"))
             with written_whole(out / "sweep.json") as beside:
