@@ -122,7 +122,7 @@ def read_config(kind: type[Config], values: Mapping[str, Any], where: str) -> Co
     try:
         return kind(**values)
     except (TypeError, ValueError) as error:
-        raise ArtifactError(f"{where}: {error}") from error
+        raise ArtifactError(f"{where}: {str(error).rstrip('.')}.") from error
 
 
 def check_sizes(config: Any, where: str) -> None:
