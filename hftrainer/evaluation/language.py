@@ -18,6 +18,8 @@ from itertools import zip_longest
 
 import numpy as np
 
+from hftrainer.models.hub import offline
+
 
 class ScorerAbsent(ValueError):
     """A measure that needs a package or a model which is not on this machine."""
@@ -302,11 +304,12 @@ def bert_score(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
             "BERTScore must have the package bert_score; it is not installed. pip install 'hftrainer[bertscore]'."
         ) from error
     try:
-        _, _, scores = package.score(
-            [text.strip() or _NOTHING for text in predictions],
-            [[text.strip() or _NOTHING for text in known] for known in references],
-            lang="en", idf=True, rescale_with_baseline=True,
-        )  # fmt: skip
+        with offline():  # a report reads what is on this machine, whatever the network is like
+            _, _, scores = package.score(
+                [text.strip() or _NOTHING for text in predictions],
+                [[text.strip() or _NOTHING for text in known] for known in references],
+                lang="en", idf=True, rescale_with_baseline=True,
+            )  # fmt: skip
     except OSError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ScorerAbsent(f"BERTScore must have its language model on this machine; got {reason}") from error
