@@ -20,6 +20,8 @@ from hftrainer.models.motion.mdm.network import Condition
 from hftrainer.models.motion.mdm.sampling import Kept, sample
 from hftrainer.models.motion.mdm.schedule import Schedule
 from hftrainer.motion.representation.hml263 import hml263_to_joints
+from hftrainer.pipelines import denoising
+from hftrainer.pipelines.denoising import Denoising
 from hftrainer.pipelines.joining import Place, place_of
 from hftrainer.pipelines.mdm import MDMPipeline
 from tests import mdm_tiny
@@ -71,6 +73,23 @@ def test_alone_or_in_company(fields):
         assert np.abs(alone - together[i]).max() < 1e-5
     other = pipe.infer_t2m(prompts[:1], lengths[:1], seed=6)[0]
     assert np.abs(other - together[0]).max() > 1e-3
+
+
+def test_wide_networks_make_motions_one_by_one_in_bfloat16(monkeypatch):
+    pipe, sizes = pipeline(), []
+    made = Denoising._together
+    monkeypatch.setattr(
+        Denoising, "_together", lambda self, jobs, *rest: sizes.append(len(jobs)) or made(self, jobs, *rest)
+    )
+    prompts, lengths, seeds = ["a person walks", "a man sits down and waves"], [47, 60], [5, 9]
+    pipe(prompts, lengths, seed=seeds, precision="bf16")
+    monkeypatch.setattr(denoising, "BUSY", 16)
+    together = pipe(prompts, lengths, seed=seeds, precision="bf16")
+    pipe(prompts, lengths, seed=seeds)
+    assert sizes == [2, 1, 1, 2]
+    for i in range(2):
+        (alone,) = pipe(prompts[i : i + 1], lengths[i : i + 1], seed=seeds[i], precision="bf16")
+        assert np.array_equal(alone.data, together[i].data)
 
 
 class Words:

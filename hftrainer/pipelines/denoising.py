@@ -15,6 +15,7 @@ from hftrainer.errors import GenerationError
 from hftrainer.models.motion.mdm.bundle import MDMBundle
 from hftrainer.models.motion.mdm.dip import windows
 from hftrainer.models.motion.mdm.network import MDM, Condition
+from hftrainer.models.motion.mdm.rounding import BUSY
 from hftrainer.models.motion.mdm.sampling import SAMPLERS, Kept, denoiser, sample
 from hftrainer.models.motion.mdm.schedule import Schedule
 from hftrainer.motion.clip import Motion
@@ -186,7 +187,7 @@ class Denoising:
             return
         order = sorted(range(len(jobs)), key=lambda at: self.canvas(jobs[at], drawing))
         masked = config.mask_frames and config.architecture != "gru"
-        most, group = 1 if config.recur_over_batch else BATCH, list[int]()
+        most, group = self._most(drawing), list[int]()
         for at in order:
             other = bool(group) and self.canvas(jobs[at], drawing) != self.canvas(jobs[group[0]], drawing)
             if len(group) == most or (other and not masked):
@@ -195,6 +196,12 @@ class Denoising:
             group.append(at)
         if group:
             yield group
+
+    def _most(self, drawing: Drawing) -> int:
+        """How many jobs go together: one where company saves little and products in bfloat16 round otherwise in it."""
+        config = self.bundle.config
+        rounded = self.network(drawing) is not self.bundle.network
+        return 1 if config.recur_over_batch or (rounded and config.width >= BUSY) else BATCH
 
     def _together(self, jobs: Sequence[Job], drawing: Drawing, watch: Callable[[int, Tensor], None]) -> list[Drawn]:
         bundle, config = self.bundle, self.bundle.config

@@ -20,6 +20,8 @@ from hftrainer.models.motion.mdm.network import MDM, Layer
 
 #: Rows that a layer takes at a time, at least one sequence: what lies between its products then fits a core's cache.
 ROWS = 512
+#: From this width on, one motion keeps a processor's products busy, and company saves a tenth of its time at most.
+BUSY = 512
 #: Up to so many positions shares of attention are made in bfloat16, which is quicker over very short rows.
 FEW = 8
 
