@@ -208,6 +208,8 @@ def test_what_is_no_body_is_refused(tmp_path):
         ("weights", values["weights"][:-1]), ("posedirs", values["posedirs"][..., :-1]), ("f", values["f"] + 60),
         ("v_template", values["v_template"] * np.nan), ("kintree_table", values["kintree_table"][:, :20]),
         ("J_regressor", values["J_regressor"].T), ("shapedirs", values["shapedirs"][0]),
+        ("f", np.array(["a"])), ("weights", values["weights"].astype("S3")),
+        ("kintree_table", values["kintree_table"] + 0j),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=key):
             body_from_arrays({**values, key: wrong})

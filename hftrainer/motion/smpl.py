@@ -176,16 +176,18 @@ def body_from_arrays(arrays: dict[str, np.ndarray], name: str = "body") -> SmplB
         name: what error messages call it.
 
     Raises:
-        ValueError: shapes that do not fit each other, joints whose parents come later, or other first 22 joints.
+        ValueError: what is no number, shapes that do not fit each other, joints whose parents come later, or other
+            first 22 joints.
     """
-    tree = np.asarray(arrays["kintree_table"]).astype(np.int64)
+    tree = _numbers(arrays, "kintree_table", name).astype(np.int64)
     if tree.ndim != 2 or len(tree) != 2 or tree.shape[1] < 22:
         raise ValueError(f"{name}: kintree_table must have shape (2, 22 or more); got {tree.shape}.")
     joints = tree.shape[1]
     parents = (-1, *(int(parent) for parent in tree[0, 1:]))
     if parents[:22] != SMPL22.parents or any(not 0 <= p < j for j, p in enumerate(parents[1:], 1)):
         raise ValueError(f"{name}: the first 22 joints must be SMPL's, parents before children; got {parents}.")
-    numbers = {key: np.asarray(arrays[key], dtype=np.float64) for key in _NEEDED if key not in ("kintree_table", "f")}
+    wide = [key for key in _NEEDED if key not in ("kintree_table", "f")]
+    numbers = {key: _numbers(arrays, key, name).astype(np.float64) for key in wide}
     points = len(numbers["v_template"])
     shape = numbers["shapedirs"]
     if joints == 55 and shape.ndim == 3 and shape.shape[-1] > _BETAS:
@@ -200,7 +202,7 @@ def body_from_arrays(arrays: dict[str, np.ndarray], name: str = "body") -> SmplB
             raise ValueError(f"{name}: {key} must have shape {size}; got {have.shape}. The file is damaged.")
         if not np.isfinite(have).all():
             raise ValueError(f"{name}: {key} must be finite; got NaN or infinity. The file is damaged.")
-    triangles = np.asarray(arrays["f"]).astype(np.int64)
+    triangles = _numbers(arrays, "f", name).astype(np.int64)
     inside = not triangles.size or 0 <= triangles.min() <= triangles.max() < points
     if triangles.ndim != 2 or triangles.shape[1] != 3 or not inside:
         raise ValueError(f"{name}: f must have shape (F, 3) with vertices 0 to {points - 1}; got {triangles.shape}.")
@@ -208,6 +210,13 @@ def body_from_arrays(arrays: dict[str, np.ndarray], name: str = "body") -> SmplB
         KINDS.get(joints, str(joints)), numbers["v_template"], shape, numbers["posedirs"], numbers["J_regressor"],
         numbers["weights"], parents, triangles,
     )  # fmt: skip
+
+
+def _numbers(arrays: dict[str, np.ndarray], key: str, name: str) -> np.ndarray:
+    value = np.asarray(arrays[key])
+    if value.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: {key} must be an array of numbers; got {value.dtype}. The file is damaged.")
+    return value
 
 
 def pose_of(motion: Motion) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
