@@ -8,6 +8,8 @@
     hftrainer bench quality --model mdm-mini -o results/mdm-mini-quality.json
     python tools/built_in.py --card results/mdm-mini-quality.json
 
+and so for ``runs/mogents-mini-length/artifact`` and ``mogents-mini``.
+
 The second call of this tool writes the card, and the behaviour table beside the JSON, from the numbers of the bench;
 weights are not touched by it.
 """
@@ -26,6 +28,7 @@ from hftrainer.data.humanml3d import HumanML3D
 from hftrainer.evaluation.behaviour import table
 from hftrainer.models.artifact import BUILT_IN
 from hftrainer.models.motion.mdm.bundle import MDMBundle
+from hftrainer.models.motion.mogents.bundle import MoGenTSBundle
 from hftrainer.models.motion.motiongpt.bundle import MotionGPTBundle, Sampling
 from hftrainer.pipelines.table import kind_of, open_pipeline
 from hftrainer.training.starts import load_tokenizer
@@ -68,6 +71,18 @@ def install_mdm(artifact: Path, data: Path, guidance: float, frames: int | None,
     made.save_pretrained(BUILT_IN / about["name"], dtype=torch.float16)
 
 
+def install_mogents(artifact: Path, data: Path, candidates: int, drawing: dict[str, Any]) -> None:
+    """Weights, statistics and text tower of ``artifact`` become the built-in ``mogents-mini``."""
+    bundle = MoGenTSBundle.from_pretrained(artifact)
+    stages = [*bundle.about["tokenizer"]["stages"], *bundle.about["stages"]]
+    made = MoGenTSBundle(
+        bundle.networks, bundle.statistics, bundle.tower(local_files_only=True), text_name=bundle.text_name,
+        frame_range=bundle.frame_range, candidates=candidates, drawing=drawing,
+        about=provenance("mogents-mini", data, stages),
+    )  # fmt: skip
+    made.save_pretrained(BUILT_IN / "mogents-mini", small=True)
+
+
 def provenance(name: str, data: Path, stages: list[dict[str, Any]]) -> dict[str, Any]:
     """What a built-in artifact says of itself."""
     licences = HumanML3D(data).about["licences"]
@@ -98,7 +113,7 @@ def card(quality: dict[str, Any]) -> str:
         raise SystemExit(
             f"the bench must be of this artifact, {bundle.hash}; got {quality['model_hash']}. Run it again."
         )
-    own = _motiongpt(bundle, quality) if name == "motiongpt-mini" else _mdm(bundle, quality)
+    own = {"motiongpt-mini": _motiongpt, "mdm-mini": _mdm, "mogents-mini": _mogents}[name](bundle, quality)
     about, does = bundle.about, quality["behaviour"]
     rows = [
         *own["rows"],
@@ -239,6 +254,42 @@ def _mdm(bundle: MDMBundle, quality: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _mogents(bundle: MoGenTSBundle, quality: dict[str, Any]) -> dict[str, Any]:
+    """What the card of ``mogents-mini`` says that others do not."""
+    size = sum(p.numel() for network in bundle.networks.values() for p in network.parameters()) / 1e6
+    back, kept, commands = quality["reconstruction"], quality["editing"], []
+    for stage in bundle.about["stages"]:
+        file = f"mogents-mini-{stage['recipe']['kind'].removeprefix('mogents-')}"
+        if any(file in command for command in commands):
+            file += f"-{sum(file in command for command in commands) + 1}"
+        commands.append(f"hftrainer train recipes/{file}.toml -o runs/{file}   {_note(stage)}")
+    flags = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in bundle.drawing.items())
+    return {
+        "what": f"A MoGenTS of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes a "
+                "motion, by\nfilling masks in tokens of whole poses and of groups of joints, and joints or spans are "
+                "made anew. Sentences are read\nby the built-in MotionGPT's encoder.",
+        "try": 'hftrainer generate "a person walks forward" --model mogents-mini -o walk.mp4 -o walk.bvh\n'
+               'hftrainer edit walk.npz "a person raises both arms" --model mogents-mini --part upper_body -o arms.mp4',
+        "choice": _choice(bundle.candidates, quality["behaviour"]),
+        "rows": [
+            ("reconstruction MPJPE, training clips, mm", back["train_mm"], "at most"),
+            ("reconstruction MPJPE, held-out clips, mm; the bar is the built-in MotionGPT's", back["held_out_mm"],
+             "at most"),
+            ("share of codes in use", back["codes_used"], "at least"),
+            ("lower body after an edit of the upper one, largest change of a joint, mm", kept["lower_body_mm"],
+             "at most"),
+            ("root after it, largest change, mm", kept["root_mm"], "at most"),
+            ("kept ends after filling a gap, largest change of a joint, mm", kept["ends_mm"], "at most"),
+        ],
+        "commands": "\n".join([
+            "hftrainer data build mocap --from captures/pack -o data/mocap",
+            *commands,
+            f"python tools/built_in.py runs/{file}/artifact {flags} --candidates {bundle.candidates}",
+        ]),
+        "index": "mogents_config.json",
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="the built-in artifacts")
     parser.add_argument("artifact", type=Path, nargs="?")
@@ -249,11 +300,18 @@ def main() -> None:
     parser.add_argument("--shortest", type=int, default=0, help="frames at least, where no length is asked for")
     parser.add_argument("--candidates", type=int, default=1, help="drawn for a sentence, of which the best is kept")
     parser.add_argument("--frames", type=int, help="of an MDM, where no length is asked for")
+    parser.add_argument("--residual-guidance", type=float, default=5.0, help="of a MoGenTS")
+    parser.add_argument("--steps", type=int, default=10, help="of a MoGenTS")
     parser.add_argument("--tokenizer", type=Path, help="stage 1 artifact whose decoder replaces the one that was used")
     parser.add_argument("--card", type=Path, help="JSON of hftrainer bench quality")
     args = parser.parse_args()
     if args.artifact:
-        if kind_of(args.artifact).name == "mdm":
+        kind = kind_of(args.artifact).name
+        if kind == "mogents":
+            drawing = {"guidance": args.guidance, "residual_guidance": args.residual_guidance,
+                       "temperature": args.temperature, "steps": args.steps}  # fmt: skip
+            install_mogents(args.artifact, args.data, args.candidates, drawing)
+        elif kind == "mdm":
             install_mdm(args.artifact, args.data, args.guidance, args.frames, args.candidates)
         else:
             sampling = Sampling(
