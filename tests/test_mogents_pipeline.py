@@ -9,9 +9,11 @@ from hftrainer.bench import moving_body
 from hftrainer.errors import ArtifactError
 from hftrainer.models.clip import ClipTower
 from hftrainer.models.motion.mdm.editing import made_features
+from hftrainer.models.motion.mogents import generation
 from hftrainer.models.motion.mogents.bundle import MoGenTSBundle
 from hftrainer.models.motion.mogents.official import MOGENTS, MOMASK
 from hftrainer.models.motion.mogents.release import read_release
+from hftrainer.models.motion.mogents.sampling import Settings
 from hftrainer.models.motion.momask.bundle import MoMaskBundle
 from hftrainer.models.tower_files import read_clip
 from hftrainer.motion.clip import Motion
@@ -99,10 +101,35 @@ def test_alone_and_among_others(pipes, name):
 def test_settings_change_the_motion(mogents):
     base = mogents(["a person walks"], [60])[0].data
     for said in ({"guidance": 1.0}, {"residual_guidance": 1.0}, {"steps": 3}, {"drop": 0.5}, {"temperature": 3.0},
-                 {"gumbel": True, "temperature": 2.0}, {"rng": "official"}, {"precision": "bf16"}):  # fmt: skip
+                 {"gumbel": True, "temperature": 2.0}, {"rng": "official"}, {"precision": "bf16"}, {"renew": 0.3},
+                 {"residual_layers": 1}):  # fmt: skip
         made = mogents(["a person walks"], [60], **said)[0]
         assert made.about[next(iter(said))] == next(iter(said.values()))
         assert np.abs(made.data - base).max() > 1e-6, said
+
+
+def test_joints_begin_as_what_poses_say(mogents, clip):
+    bundle, tokenizer = mogents.bundle, mogents.bundle.motion_tokenizer
+    text, lengths = torch.zeros(2, bundle.text_width), torch.tensor([12, 20])
+    rng = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    aux, grid = bundle.generate(text, lengths, Settings(renew=1e-6), rng=rng)
+    for row, count in enumerate(lengths.tolist()):
+        with torch.no_grad():
+            poses = tokenizer.aux_decoder(tokenizer.aux_quantizer.lookup(aux[row : row + 1, :count, :1]))
+            said = tokenizer.encode(poses)[1][0, ..., 0]
+        apart = int((said != grid[row, :count, :, 0]).sum())
+        assert apart <= generation._RENEWALS, "so small a share is one cell in each iteration"
+    prompts, frames, seeds = ["a person walks", "a person sits"], [60, 44], [5, 9]
+    together = mogents(prompts, frames, seed=seeds, renew=0.3)
+    for i in range(2):
+        (alone,) = mogents(prompts[i : i + 1], frames[i : i + 1], seed=seeds[i], renew=0.3)
+        assert np.abs(alone.data - together[i].data).max() < 1e-4
+    filled = mogents.inbetween(clip, renew=0.3)
+    assert np.array_equal(filled.data[:21], clip.data[:21]) and not np.array_equal(filled.data[21:60], clip.data[21:60])
+    made = mogents.edit(clip, "waves", part="left_arm", renew=0.3)
+    assert np.array_equal(made.data[:, :4], clip.data[:, :4])
+    with pytest.raises(ValueError, match="renew must be 0 with rng"):
+        mogents(prompts, frames, rng="official", renew=0.3)
 
 
 def test_samples_have_seeds_of_their_own(mogents):

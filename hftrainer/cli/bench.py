@@ -75,6 +75,10 @@ def missed(report: Any, name: str) -> list[str]:
     return ([name] if report.get("holds") is False else []) + below
 
 
+def _denoises(model: str) -> bool:
+    return model == "mdm" or kind_named(model).name == "mdm"
+
+
 def run(args: argparse.Namespace, progress: Progress) -> Done:
     """Measure one thing."""
     if args.what not in BENCHES or " " in args.what:
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     if args.output:
         check_folder(Path(args.output).parent)
     which = args.what
-    if args.what == "generate" and args.model is not None and kind_named(args.model).name == "mdm":
+    if args.what == "generate" and args.model is not None and _denoises(args.model):
         which = "generate by denoising"
     elif args.what == "generate" and args.batch is not None:
         which = "generate --batch"

@@ -48,6 +48,19 @@ def denoising(report: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def denoisers(*reports: Mapping[str, Any]) -> str:
+    """How near one guided step of denoisers runs to the best product of the machine, as ``denoising``'s reports say."""
+    rows: list[list[object]] = []
+    for report in reports:
+        for one in report["denoiser"]:
+            bar = f" (bar {one['bar']:.0%}{'' if one['holds'] else ', **below**'})" if "bar" in one else ""
+            rows.append([
+                f"{report['parameters'] / 1e6:.1f} million", one["batch"], one["precision"], one["step_s"],
+                f"{one['share']:.0%}{bar}",
+            ])  # fmt: skip
+    return markdown(["numbers of the denoiser", "motions", "precision", "s a step", "of best product"], rows)
+
+
 def speeds(*reports: Mapping[str, Any]) -> str:
     """What ``hftrainer bench models`` measured, of one model or of several."""
     rows: list[list[object]] = []
@@ -64,8 +77,9 @@ def speeds(*reports: Mapping[str, Any]) -> str:
                 f"{r['units_per_s']:g} {r['unit']}", r["peak_mb"], f"{r['share_of_products']:.0%}",
                 f"{r['share_of_reading']:.0%}", f"{times['value']}{bar}",
             ])  # fmt: skip
-    head = ["model and verb", "batch", "s a motion, median", "p95", "processor s", "a second", "most memory, MB",
-            "of best product", "of best reading", "times as quick as plain"]  # fmt: skip
+    threads = " and ".join(str(count) for count in sorted({report["threads_used"] for report in reports}))
+    head = [f"model and verb; threads: {threads}", "batch", "s a motion, median", "p95", "processor s", "a second",
+            "most memory, MB", "of best product", "of best reading", "times as quick as plain"]  # fmt: skip
     return markdown(head, rows)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from hftrainer.evaluation.scale import endured, flat_cost, large_jobs, pack_reading, repeated
 from hftrainer.evaluation.speed_tables import (
+    denoisers,
     denoising,
     exports,
     held,
@@ -207,7 +208,8 @@ def _scaled(how: Callable[..., tuple[list[str], list[Sequence[object]]]]) -> Cal
 TABLES: dict[str, Callable[..., str]] = {
     "flat-cost": _scaled(flat_cost), "pack-reading": _scaled(pack_reading), "large-jobs": _scaled(large_jobs),
     "repeated": _scaled(repeated), "endured": _scaled(endured), "player": player, "metrics": metrics_speed,
-    "bars": bars, "samplers": samplers, "denoising": denoising, "speeds": speeds, "kernels": kernels,
+    "bars": bars, "samplers": samplers, "denoising": denoising, "denoisers": denoisers, "speeds": speeds,
+    "kernels": kernels,
     "exports": exports, "nearness": nearness,
     "memory": memory, "completion": completion, "captions": captions, "reports": reports, "leaderboards": leaderboards,
     "published": published, "recall": recall, "calibration": calibration, "physical": physical,

@@ -30,6 +30,9 @@ class MaskedPipeline(ChangingPipeline):
     | ``steps`` | iterations in which masks are filled (10) |
     | ``drop`` | share of the vocabulary, its unlikeliest part, that is never drawn (0.9) |
     | ``temperature``, ``gumbel`` | how codes are drawn (1, no) |
+    | ``residual_layers`` | how many finer layers are made (all) |
+    | ``renew`` | MoGenTS: 0, the authors' way, makes joints from the words alone; above, they begin as what the whole |
+    | | poses say, and a few iterations make this share of them anew (0) |
     | ``rng`` | ``own``: each motion from its own generator, the same alone and among others. ``official``: drawn as |
     | | the authors do, one generator for all; ``seed=None`` is then torch's global one |
     | ``precision`` | of the networks' products: ``fp32`` (default) or ``bf16`` |

@@ -39,6 +39,9 @@ class Masks:
         drop: share of the vocabulary, its unlikeliest part, that is never drawn.
         temperature: below 1 the likeliest codes become likelier yet.
         gumbel: draw by adding noise to logits.
+        residual_layers: how many layers of residuals are made; none: all.
+        renew: of MoGenTS: 0, joints are made from the words alone; above, they begin as what the whole poses say, and
+            a few iterations make this share of them anew.
         rng: ``own``, each motion from its own generator; ``official``, the authors' order.
         precision: of the networks' products: ``fp32`` or ``bf16``.
     """
@@ -49,6 +52,8 @@ class Masks:
     drop: float = 0.9
     temperature: float = 1.0
     gumbel: bool = False
+    residual_layers: int | None = None
+    renew: float = 0.0
     rng: str = "own"
     precision: str = "fp32"
 
@@ -60,6 +65,8 @@ class Masks:
         for name, known in (("rng", RNGS), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
+        if self.renew and self.rng == "official":
+            raise ValueError(f'renew must be 0 with rng="official", which knows nothing of it; got {self.renew}.')
         self.settings()  # refuses what is out of range
 
     def settings(self, *, unconditional: bool = False) -> Settings:
@@ -67,6 +74,7 @@ class Masks:
         return Settings(
             steps=self.steps, guidance=self.guidance, residual_guidance=self.residual_guidance, drop=self.drop,
             temperature=self.temperature, gumbel=self.gumbel, unconditional=unconditional,
+            residual_layers=self.residual_layers, renew=self.renew,
         )  # fmt: skip
 
     def about(self) -> dict[str, Any]:

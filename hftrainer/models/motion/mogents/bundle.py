@@ -453,7 +453,9 @@ class MoGenTSBundle(MaskedBundle):
             self.masked("mask_aux"), self.masked("mask_ts"), self.residual("res_aux"), self.residual("res_ts")
         )
         start = None if starts is None else generation.Starts(*starts)
-        return generation.generate_codes(networks, text, lengths, settings, rng=rng, start=start)
+        return generation.generate_codes(
+            networks, text, lengths, settings, rng=rng, start=start, tokenizer=self.motion_tokenizer
+        )
 
     def decode(self, codes: Codes, lengths: Tensor | None = None) -> list[Tensor]:
         aux, grid = codes

@@ -3,9 +3,9 @@
 Legend: ``B`` batch, ``L`` token frames, ``J`` columns of joints, ``Q`` layers, ``W`` text width, ``D`` features.
 
 Four networks run one after the other: masks and residuals of whole poses, then of joints. The two streams know nothing
-of each other until the motion tokenizer joins them.
+of each other until the motion tokenizer joins them; with ``Settings.renew`` joints begin as what the poses say.
 
-Source: Yuan et al. 2024 (MoGenTS), section 3.4.
+Source: Yuan et al. 2024 (MoGenTS), section 3.4; ``renew`` is ours.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def generate_codes(
     *,
     rng: Source = "official",
     start: Starts | None = None,
+    tokenizer: MoGenTSTokenizer | None = None,
     watch: Callable[[str], Watch] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Codes of both streams.
@@ -88,13 +89,14 @@ def generate_codes(
         settings: how codes are made.
         rng: see ``chance_of``.
         start: what is there already: cells that are not editable keep their codes of the first layer.
+        tokenizer: turns poses into joints where the settings say ``renew``.
         watch: gives the watcher of ``mask_aux``, ``mask_grid``, ``res_aux`` and ``res_grid``.
 
     Returns:
         ``(B, L, Q)`` and ``(B, L, J, Q)`` int64, -1 at padding.
 
     Raises:
-        ValueError: a length below 1, or another ``rng``.
+        ValueError: a length below 1, another ``rng``, or ``renew`` in the authors' order or without a tokenizer.
     """
     settings, chance = settings or Settings(), chance_of(rng)
     check_lengths(lengths)
@@ -107,10 +109,45 @@ def generate_codes(
 
     first, second = (None, None) if start is None else (start.aux, start.grid)
     aux = fill_masks(networks.mask_aux, text, lengths, masks, chance, start=first, watch=seen("mask_aux"))
+    if settings.renew:
+        if tokenizer is None or not isinstance(chance, OwnChance):
+            raise ValueError("renew must be 0 in the authors' order of draws and where no motion tokenizer is given.")
+        second = _as_poses_say(tokenizer, aux, lengths, settings.renew, second)
+        masks = replace(masks, steps=_RENEWALS)
     grid = fill_masks(networks.mask_grid, text, lengths, masks, chance, start=second, watch=seen("mask_grid"))
     poses = add_residuals(networks.res_aux, aux, text, lengths, settings, chance, watch=seen("res_aux"))
     joints = add_residuals(networks.res_grid, grid, text, lengths, settings, chance, watch=seen("res_grid"))
     return poses, joints.unflatten(1, (-1, networks.mask_grid.config.columns))
+
+
+#: Iterations that make joints anew after they began as what the poses say.
+_RENEWALS = 4
+
+
+def _as_poses_say(
+    tokenizer: MoGenTSTokenizer, aux: Tensor, lengths: Tensor, renew: float, start: Start | None
+) -> Start:
+    """Joints to begin with: those of the motion that the poses alone are, read as tokens of joints.
+
+    Each sample goes alone, so that its codes are the same in any company.
+
+    Args:
+        tokenizer: in evaluation mode.
+        aux: ``(B, L)`` codes of poses, first layer.
+        lengths: ``(B,)`` token frames.
+        renew: share of cells that each iteration makes anew.
+        start: joints that are there already; of these only the editable ones begin as poses say.
+    """
+    columns = tokenizer.config.columns
+    tokens = aux.new_zeros(*aux.shape, columns)
+    for row, codes, count in zip(tokens, aux, lengths.tolist(), strict=True):
+        row[:count] = tokenizer.joints_of_poses(codes[None, :count, None])[0]
+    tokens = tokens.flatten(1)
+    if start is None:
+        return Start(tokens, torch.ones_like(tokens, dtype=torch.bool), renew)
+    if start.refresh is not None:
+        return start
+    return Start(torch.where(start.editable, tokens, start.tokens), start.editable, renew)
 
 
 def check_lengths(lengths: Tensor) -> None:

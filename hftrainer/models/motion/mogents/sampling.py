@@ -170,6 +170,9 @@ class Settings:
         gumbel: see ``pick``; residuals are always made so.
         unconditional: make motion of nothing: the text is not read.
         residual_layers: how many layers of residuals are made; none: all.
+        renew: MoGenTS: 0, as the authors have it, fills cells of joints from the text alone, and the two streams know
+            nothing of each other. Above 0 these cells begin as what the whole poses say, and a few iterations make
+            this share of them anew, the least likely ones.
 
     Raises:
         ValueError: numbers out of range.
@@ -187,11 +190,12 @@ class Settings:
     gumbel: bool = False
     unconditional: bool = False
     residual_layers: int | None = None
+    renew: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1; got {self.steps}.")
-        for name in ("drop", "residual_drop"):
+        for name in ("drop", "residual_drop", "renew"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 0 or more and below 1; got {getattr(self, name)}.")
         if self.temperature < 0:

@@ -163,6 +163,11 @@ class MoGenTSTokenizer(nn.Module):
         aux, grid = self.rows(features)
         return self.aux_quantizer.encode(aux), self.grid_quantizer.encode(grid).transpose(1, 2)
 
+    def joints_of_poses(self, aux: Tensor) -> Tensor:
+        """``(B, L, q)`` tokens of poses -> ``(B, L, J)`` tokens of joints, first layer, of the motion that they are."""
+        features = self.aux_decoder(self.aux_quantizer.lookup(aux))
+        return self.grid_quantizer.encode(self._grid_rows(features)).transpose(1, 2)[..., 0]
+
     def decode(self, aux: Tensor, grid: Tensor) -> Tensor:
         """Tokens to features.
 
