@@ -449,6 +449,7 @@ class MoGenTSBundle(MaskedBundle):
         rng: generation.Source = "official",
         starts: Sequence[Start] | None = None,
     ) -> Codes:
+        """As of ``MaskedBundle``; where joints begin as what poses say, the motion tokenizer is asked."""
         networks = generation.Networks(
             self.masked("mask_aux"), self.masked("mask_ts"), self.residual("res_aux"), self.residual("res_ts")
         )
