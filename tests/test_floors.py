@@ -11,7 +11,7 @@ FLOORS = {
     "cli": 5, "__main__": 6,
 }  # fmt: skip
 LIBRARIES = {
-    "errors": "", "motion": "numpy scipy", "models": "numpy torch safetensors tokenizers huggingface_hub",
+    "errors": "", "motion": "numpy scipy", "models": "numpy torch safetensors tokenizers huggingface_hub threadpoolctl",
     "data": "numpy scipy pyarrow", "training": "numpy torch tokenizers safetensors accelerate peft",
     "pipelines": "numpy torch onnxruntime onnxscript",
     "evaluation": "numpy scipy bert_score", "rendering": "numpy scipy PIL av moderngl glcontext",

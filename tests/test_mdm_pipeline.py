@@ -20,7 +20,6 @@ from hftrainer.models.motion.mdm.network import Condition
 from hftrainer.models.motion.mdm.sampling import Kept, sample
 from hftrainer.models.motion.mdm.schedule import Schedule
 from hftrainer.motion.representation.hml263 import hml263_to_joints
-from hftrainer.pipelines import denoising
 from hftrainer.pipelines.denoising import Denoising
 from hftrainer.pipelines.joining import Place, place_of
 from hftrainer.pipelines.mdm import MDMPipeline
@@ -75,21 +74,19 @@ def test_alone_or_in_company(fields):
     assert np.abs(other - together[0]).max() > 1e-3
 
 
-def test_wide_networks_make_motions_one_by_one_in_bfloat16(monkeypatch):
-    pipe, sizes = pipeline(), []
+@pytest.mark.parametrize("precision, sizes", [("fp32", [3]), ("bf16", [1, 2])])
+def test_motions_of_other_lengths_go_together_where_that_changes_nothing(monkeypatch, precision, sizes):
+    pipe, seen = pipeline(), []
     made = Denoising._together
     monkeypatch.setattr(
-        Denoising, "_together", lambda self, jobs, *rest: sizes.append(len(jobs)) or made(self, jobs, *rest)
+        Denoising, "_together", lambda self, jobs, *rest: seen.append(len(jobs)) or made(self, jobs, *rest)
     )
-    prompts, lengths, seeds = ["a person walks", "a man sits down and waves"], [47, 60], [5, 9]
-    pipe(prompts, lengths, seed=seeds, precision="bf16")
-    monkeypatch.setattr(denoising, "BUSY", 16)
-    together = pipe(prompts, lengths, seed=seeds, precision="bf16")
-    pipe(prompts, lengths, seed=seeds)
-    assert sizes == [2, 1, 1, 2]
-    for i in range(2):
-        (alone,) = pipe(prompts[i : i + 1], lengths[i : i + 1], seed=seeds[i], precision="bf16")
-        assert np.array_equal(alone.data, together[i].data)
+    prompts, lengths, seeds = ["a person walks", "he sits down", "a man sits down and waves"], [60, 47, 60], [5, 9, 7]
+    together = pipe(prompts, lengths, seed=seeds, precision=precision)
+    assert seen == sizes
+    for i in range(3):
+        (alone,) = pipe(prompts[i : i + 1], lengths[i : i + 1], seed=seeds[i], precision=precision)
+        assert np.abs(alone.data - together[i].data).max() < 1e-5
 
 
 class Words:

@@ -22,7 +22,7 @@ from hftrainer.cli.progress import Progress
 
 PACKAGE = Path(__file__).resolve().parent.parent
 #: What every installation has, as pip names it.
-NEEDED = ("numpy", "scipy", "torch", "safetensors", "tokenizers", "huggingface_hub", "pillow")
+NEEDED = ("numpy", "scipy", "torch", "safetensors", "tokenizers", "huggingface_hub", "pillow", "threadpoolctl")
 #: What is installed by choice: the extra's packages as pip names them, and the work that needs them.
 EXTRAS = {
     "video": (("av",), "writing .mp4 and .webm"),

@@ -15,12 +15,13 @@ from hftrainer.errors import GenerationError
 from hftrainer.models.motion.mdm.bundle import MDMBundle
 from hftrainer.models.motion.mdm.dip import windows
 from hftrainer.models.motion.mdm.network import MDM, Condition
-from hftrainer.models.motion.mdm.rounding import BUSY
+from hftrainer.models.motion.mdm.packing import is_packed
 from hftrainer.models.motion.mdm.sampling import SAMPLERS, Kept, denoiser, sample
 from hftrainer.models.motion.mdm.schedule import Schedule
+from hftrainer.models.side_by_side import shared_out
 from hftrainer.motion.clip import Motion
 
-RNGS, PRECISIONS = ("own", "official"), ("fp32", "bf16")
+RNGS, PRECISIONS = ("own", "official"), {"fp32": torch.float32, "bf16": torch.bfloat16}
 #: Motions denoised in one pass, at most.
 BATCH = 32
 #: Sentences whose vectors are kept.
@@ -180,14 +181,17 @@ class Denoising:
         return -(-frames // patch) * patch
 
     def _groups(self, jobs: Sequence[Job], drawing: Drawing) -> Iterator[list[int]]:
-        """Jobs that go in one pass: alike in length, or of any length where padded frames are masked."""
+        """Jobs that go in one pass: alike in length, or in single precision of any where padded frames are masked.
+
+        Products in bfloat16 round otherwise over another number of frames.
+        """
         config = self.bundle.config
         if drawing.rng == "official":
             yield list(range(len(jobs)))
             return
         order = sorted(range(len(jobs)), key=lambda at: self.canvas(jobs[at], drawing))
-        masked = config.mask_frames and config.architecture != "gru"
-        most, group = self._most(drawing), list[int]()
+        masked = config.mask_frames and config.architecture != "gru" and drawing.precision == "fp32"
+        most, group = 1 if config.recur_over_batch else BATCH, list[int]()
         for at in order:
             other = bool(group) and self.canvas(jobs[at], drawing) != self.canvas(jobs[group[0]], drawing)
             if len(group) == most or (other and not masked):
@@ -196,12 +200,6 @@ class Denoising:
             group.append(at)
         if group:
             yield group
-
-    def _most(self, drawing: Drawing) -> int:
-        """How many jobs go together: one where company saves little and products in bfloat16 round otherwise in it."""
-        config = self.bundle.config
-        rounded = self.network(drawing) is not self.bundle.network
-        return 1 if config.recur_over_batch or (rounded and config.width >= BUSY) else BATCH
 
     def _together(self, jobs: Sequence[Job], drawing: Drawing, watch: Callable[[int, Tensor], None]) -> list[Drawn]:
         bundle, config = self.bundle, self.bundle.config
@@ -223,7 +221,7 @@ class Denoising:
             rng = [torch.Generator().manual_seed(0 if job.seed is None else job.seed) for job in jobs]
         elif jobs[0].seed is not None:
             rng = torch.Generator(bundle.device).manual_seed(jobs[0].seed)
-        with self.products(drawing):
+        with self.products(drawing), self.threads(drawing):
             done = sample(
                 seen, self.schedule(drawing), shape, rng=rng, lengths=shown if own else None,
                 sampler=drawing.sampler, kept=self._kept(jobs, shape), watch=watch, device=bundle.device,
@@ -297,14 +295,19 @@ class Denoising:
             return self.bundle.encode_text(prompts)
 
     def network(self, drawing: Drawing) -> MDM:
-        """The network itself, or in bfloat16 a copy that is quicker, where there is one for its kind."""
-        return self.bundle.network if drawing.precision == "fp32" else self.bundle.rounded()
+        """The network itself where the authors' bits are asked for, or a quicker twin where its kind has one."""
+        exact = drawing.rng == "official" and drawing.precision == "fp32"
+        return self.bundle.network if exact else self.bundle.packed(PRECISIONS[drawing.precision])
 
     def products(self, drawing: Drawing) -> AbstractContextManager[Any]:
         """Where the networks' products have the precision that is asked for; weights are rounded once in it."""
         if drawing.precision == "fp32" or self.network(drawing) is not self.bundle.network:
             return nullcontext()
         return torch.autocast(self.bundle.device.type, torch.bfloat16)
+
+    def threads(self, drawing: Drawing) -> AbstractContextManager[Any]:
+        """Where torch's threads are shared out among the passes of one step, which packed networks are made for."""
+        return shared_out() if is_packed(self.network(drawing)) else nullcontext()
 
     def windows(
         self, prefix: np.ndarray, prompts: Iterator[str | None], seed: int | None, drawing: Drawing

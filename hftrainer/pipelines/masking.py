@@ -18,6 +18,7 @@ from hftrainer.models.motion.mogents.decoding import Start
 from hftrainer.models.motion.mogents.joints import ROOT, split_joints
 from hftrainer.models.motion.mogents.sampling import Settings
 from hftrainer.models.motion.mogents.tokenizer import PADDED_JOINTS
+from hftrainer.models.side_by_side import shared_out
 from hftrainer.motion.clip import Motion
 from hftrainer.pipelines.denoising import BATCH, PRECISIONS, RNGS, Drawn, Job, Say
 
@@ -176,7 +177,8 @@ class Masking:
 
     @torch.no_grad()
     def _together(self, jobs: Sequence[Job], masks: Masks) -> list[Drawn]:
-        own, bundle = masks.rng == "own", self.bundle if masks.precision == "fp32" else self.bundle.rounded()
+        own, exact = masks.rng == "own", masks.rng == "official" and masks.precision == "fp32"
+        bundle = self.bundle if exact else self.bundle.packed(PRECISIONS[masks.precision])
         per, device = bundle.frames_per_token, bundle.device
         lengths = torch.tensor([-(-job.frames // per) if own else max(job.frames // per, 1) for job in jobs])
         text = torch.stack([self.told(job.prompt if own else job.prompt or "") for job in jobs])
@@ -191,7 +193,8 @@ class Masking:
         if jobs[0].kept is not None:
             there = [self._there(job, int(count)) for job, count in zip(jobs, lengths, strict=True)]
             starts = [_start(stream) for stream in zip(*there, strict=True)]
-        codes = bundle.generate(text, lengths.to(device), settings, rng=rng, starts=starts)
+        with nullcontext() if exact or device.type != "cpu" else shared_out():
+            codes = bundle.generate(text, lengths.to(device), settings, rng=rng, starts=starts)
         if there is not None:
             codes = _with_what_was_there(codes, there)
         with nullcontext() if masks.precision == "fp32" else torch.autocast(device.type, torch.bfloat16):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from hftrainer.models.motion.mdm.rounding import RoundedEnd, RoundedLayer, packs
+from hftrainer.models.motion.mdm.packing import PackedEnd, PackedLayer, packs
 from hftrainer.pipelines.quickest import quickest
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LayerNorm)
@@ -31,8 +31,8 @@ class Cost:
     """What one piece of work cost.
 
     Attributes:
-        median_s, p95_s: of the runs, on the clock.
-        busy_s: processor time of the quickest run, over the threads: other programs on the machine do not count.
+        median_s, p95_s, best_s: of the runs, on the clock: the middle one, nearly the slowest, the quickest.
+        busy_s: processor time of the run that took least of it, over the threads.
         operations: multiplications and additions of matrix products, attention left out; of one run.
         weights_read: bytes of the weights that layers read, each time they run.
         peak_bytes: the most memory of the process while it ran, all of the model included.
@@ -40,47 +40,65 @@ class Cost:
 
     median_s: float
     p95_s: float
+    best_s: float
     busy_s: float
     operations: int
     weights_read: int
     peak_bytes: int
 
 
-def cost(work: Callable[[], Any], repeats: int = 3) -> Cost:
-    """Run a piece of work: once to warm up and to count, then to be timed.
+def costs(works: Sequence[Callable[[], Any]], repeats: int = 3) -> list[Cost]:
+    """Run pieces of work: each once to warm up and to count, then all in turns to be timed.
+
+    In turns, because a machine that others use, or that heats up, is not equally quick all the time: what is compared
+    then was measured side by side.
 
     Args:
-        work: takes no argument; its result is dropped.
-        repeats: timed runs.
+        works: take no argument; their results are dropped.
+        repeats: timed runs of each.
 
     >>> layer = nn.Linear(8, 4)
-    >>> found = cost(lambda: layer(torch.zeros(2, 8)), repeats=1)
+    >>> found = costs([lambda: layer(torch.zeros(2, 8))], repeats=1)[0]
     >>> found.operations, found.weights_read
     (128, 144)
     """
+    counted = [_counted(work) for work in works]
+    runs: list[list[tuple[float, float, int]]] = [[] for _ in works]
+    for _ in range(repeats):
+        for work, seen in zip(works, runs, strict=True):
+            forget_peak()
+            begin, begin_busy = time.perf_counter(), time.process_time()
+            work()
+            busy = (time.process_time() - begin_busy) / torch.get_num_threads()
+            seen.append((time.perf_counter() - begin, busy, peak_bytes()))
+    found = []
+    for (operations, read), seen in zip(counted, runs, strict=True):
+        clock, busy_s, peaks = zip(*seen, strict=True)
+        median, p95 = float(np.median(clock)), float(np.quantile(clock, 0.95))
+        found.append(Cost(median, p95, min(clock), min(busy_s), operations, read, max(peaks)))
+    return found
+
+
+def _counted(work: Callable[[], Any]) -> tuple[int, int]:
+    """Operations and bytes of weights of one run; another run after it warms up what runs on several threads."""
     read = [0]
 
     def count(module: nn.Module, _: Any, __: Any) -> None:
-        if isinstance(module, RoundedLayer | RoundedEnd):
+        if isinstance(module, PackedLayer | PackedEnd):
             read[0] += module.weight_bytes
         elif isinstance(module, _LAYERS):
             read[0] += sum(p.numel() * p.element_size() for p in module.parameters())
 
-    handle = register_module_forward_hook(count)
+    handle, threads = register_module_forward_hook(count), torch.get_num_threads()
     try:
+        torch.set_num_threads(1)  # the counter sees its own thread alone
         with FlopCounterMode(display=False, custom_mapping=_packed_products()) as counter:
             work()
     finally:
+        torch.set_num_threads(threads)
         handle.remove()
-    clock, busy = [], []
-    forget_peak()
-    for _ in range(repeats):
-        begin, begin_busy = time.perf_counter(), time.process_time()
-        work()
-        clock.append(time.perf_counter() - begin)
-        busy.append((time.process_time() - begin_busy) / torch.get_num_threads())
-    p95 = float(np.quantile(clock, 0.95))
-    return Cost(float(np.median(clock)), p95, min(busy), int(counter.get_total_flops()), read[0], peak_bytes())
+    work()
+    return int(counter.get_total_flops()), read[0]
 
 
 def _packed_products() -> dict[Any, Any]:
@@ -89,7 +107,7 @@ def _packed_products() -> dict[Any, Any]:
     def operations(x: tuple[int, ...], *_: Any, out_shape: tuple[int, ...], **__: Any) -> int:
         return 2 * x[1] * out_shape[0] * out_shape[1]
 
-    return {torch.ops.mkldnn._linear_pointwise: operations} if packs() else {}
+    return {torch.ops.mkldnn._linear_pointwise: operations} if packs(torch.float32) else {}
 
 
 def forget_peak() -> None:

@@ -16,6 +16,7 @@ from hftrainer.models.motion.mogents.decoding import of_cells, of_residuals
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.residual import ResidualTransformer
 from hftrainer.models.motion.mogents.sampling import Guided, Settings, likeliest
+from hftrainer.pipelines.denoising import PRECISIONS
 from hftrainer.pipelines.masked import MaskedPipeline
 from hftrainer.pipelines.mdm import MDMPipeline
 from hftrainer.pipelines.plain import Pass, plain_denoise, plain_fill
@@ -104,7 +105,7 @@ def _masked(name: str, pipe: MaskedPipeline, frames: int, prompt: str) -> list[d
     passes: list[Pass] = []
     plain_fill(pipe, prompt, frames, watch=passes.append)
     text = pipe.bundle.encode_text([prompt])
-    ways = {"fp32": pipe.bundle, "bf16": pipe.bundle.rounded()}
+    ways = {name: pipe.bundle.packed(dtype) for name, dtype in PRECISIONS.items()}
     return [_row(name, way, _DRAWS, draws_apart(bundle, passes, text), DRAW_BARS[way]) for way, bundle in ways.items()]
 
 

@@ -27,8 +27,8 @@ from hftrainer.models.hub import push_saved
 from hftrainer.models.motion.mdm import official
 from hftrainer.models.motion.mdm.config import MDMConfig
 from hftrainer.models.motion.mdm.network import MDM, position_table
+from hftrainer.models.motion.mdm.packing import Twins, can_pack, packed
 from hftrainer.models.motion.mdm.release import REPRESENTATIONS, Release
-from hftrainer.models.motion.mdm.rounding import can_round, rounded
 from hftrainer.models.motion.motiongpt.bundle import Statistics
 from hftrainer.models.sums import Hashed
 from hftrainer.models.tower_files import DESCRIPTION, Tower, fetch_tower, read_tower, save_tower
@@ -98,7 +98,7 @@ class MDMBundle(Hashed):
             raise ArtifactError(f"candidates must be at least 1; got {candidates}.")
         self.usual_frames, self.candidates = usual_frames, candidates
         self.network, self.statistics = network.eval(), statistics
-        self._rounded: MDM | None = None
+        self._twins = Twins(lambda dtype: packed(self.network, dtype))
         self.text: Tower | None = None
         self.guidance, self.frame_range, self.evaluation_frames = float(guidance), frame_range, evaluation_frames
         self.about = dict(about or {})
@@ -121,23 +121,21 @@ class MDMBundle(Hashed):
 
     def to(self, device: str | torch.device) -> MDMBundle:
         """Move the networks."""
-        self._rounded = None
+        self._twins = Twins(lambda dtype: packed(self.network, dtype))
         self.network.to(device)
         if self.text is not None:
             self.text.to(device)
         return self
 
-    def rounded(self) -> MDM:
-        """The network for drawing with products in bfloat16: a quicker copy where its kind has one, or itself.
+    def packed(self, dtype: torch.dtype) -> MDM:
+        """The network for drawing: a twin with weights laid out for products, or itself where its kind has none.
 
-        Weights are rounded once, when this is first called, and kept beside those in single precision. Whoever changes
-        weights after that moves the bundle (``to``) to have them rounded anew.
+        The twin is made when it is first asked for, and anew after weights have changed.
+
+        Args:
+            dtype: of the products: float32 or bfloat16.
         """
-        if not can_round(self.network):
-            return self.network
-        if self._rounded is None:
-            self._rounded = rounded(self.network)
-        return self._rounded
+        return self._twins(dtype, [self.network]) if can_pack(self.network) else self.network
 
     def attach(self, text: Tower) -> None:
         """Give the bundle its text tower.

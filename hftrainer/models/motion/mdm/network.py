@@ -69,6 +69,15 @@ class Condition:
         shown = twice.pop("hidden", torch.full_like(half, self.hidden is True))
         return replace(self, **twice, hidden=shown | half)
 
+    def of(self, rows: slice) -> Condition:
+        """The same of some samples; what serves the whole batch stays.
+
+        >>> Condition(text=torch.zeros(3, 1, 4), action=torch.zeros(1)).of(slice(0, 2)).text.shape
+        torch.Size([2, 1, 4])
+        """
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Condition(**{n: v[rows] if isinstance(v, Tensor) and len(v) > 1 else v for n, v in parts.items()})
+
     def to(self, device: torch.device | str) -> Condition:
         """The same on another device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}

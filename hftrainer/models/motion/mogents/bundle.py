@@ -39,14 +39,15 @@ from hftrainer.models.artifact import (
 )
 from hftrainer.models.clip import ClipTokens, ClipTower
 from hftrainer.models.hub import push_saved
+from hftrainer.models.motion.mdm.packing import Twins
 from hftrainer.models.motion.mogents import generation, official
 from hftrainer.models.motion.mogents.decoding import Start
 from hftrainer.models.motion.mogents.length import LengthEstimator
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.official import MOGENTS, Family, Network
+from hftrainer.models.motion.mogents.packing import packed
 from hftrainer.models.motion.mogents.release import Release
 from hftrainer.models.motion.mogents.residual import ResidualTransformer
-from hftrainer.models.motion.mogents.rounding import rounded
 from hftrainer.models.motion.mogents.sampling import Settings
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
 from hftrainer.models.motion.momask.tokenizer import MoMaskTokenizer
@@ -144,7 +145,7 @@ class MaskedBundle(Hashed, ABC):
         self.candidates, self.drawing = candidates, dict(drawing or {})
         self.about, self.text_name = dict(about or {}), text_name
         self.text: Tower | None = None
-        self._rounded: Self | None = None
+        self._twins = Twins(self._twin)
         if text is not None:
             self.attach(text)
 
@@ -230,25 +231,28 @@ class MaskedBundle(Hashed, ABC):
 
     def to(self, device: str | torch.device) -> Self:
         """Move the networks."""
-        self._rounded = None
+        self._twins = Twins(self._twin)
         for network in self.networks.values():
             network.to(device)
         if self.text is not None:
             self.text.to(device)
         return self
 
-    def rounded(self) -> Self:
-        """The same to generate and decode with, its networks' products in bfloat16.
+    def packed(self, dtype: torch.dtype) -> MaskedBundle:
+        """The same to generate and decode with, its networks' weights laid out for products.
 
-        Weights are rounded once, when this is first called, and kept beside those in single precision: half as many
-        bytes again. Whoever changes weights after that moves the bundle (``to``) to have them rounded anew.
+        It is made when it is first asked for, and anew after weights have changed.
+
+        Args:
+            dtype: of the products: float32 or bfloat16.
         """
-        if self._rounded is None:
-            twin = copy.copy(self)
-            twin.networks = {name: rounded(network) for name, network in self.networks.items()}
-            twin.motion_tokenizer = twin.networks["vq"]  # type: ignore[assignment]
-            self._rounded = twin
-        return self._rounded
+        return self._twins(dtype, self.networks.values())
+
+    def _twin(self, dtype: torch.dtype) -> MaskedBundle:
+        twin = copy.copy(self)
+        twin.networks = {name: packed(network, dtype) for name, network in self.networks.items()}
+        twin.motion_tokenizer = twin.networks["vq"]  # type: ignore[assignment]
+        return twin
 
     def attach(self, text: Tower) -> None:
         """Give the bundle its text tower.

@@ -17,7 +17,7 @@ from torch import Tensor
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.residual import ResidualTransformer
 from hftrainer.models.motion.mogents.sampling import Chance, Guided, OwnChance, Settings, likeliest, pick
-from hftrainer.models.motion.mogents.transformer import Context, real_frames
+from hftrainer.models.motion.mogents.transformer import real_frames
 from hftrainer.models.residual_quantize import NOTHING
 
 #: Score of a cell that is settled: it is never hidden again.
@@ -145,11 +145,7 @@ def of_cells(
         asked: ``(B, N)`` bool.
         apart: ``(n, K)`` logits without the text, where they are known already.
     """
-
-    def hidden(read: Tensor, context: Context) -> Tensor:
-        return network.hidden(read, context, asked.repeat(len(read) // len(asked), 1))
-
-    return model(tokens, asked, hidden, network.logits, apart=apart)
+    return model(tokens, asked, network.hidden, network.logits, apart=apart)
 
 
 def of_residuals(
@@ -166,7 +162,7 @@ def of_residuals(
     """
     layer = torch.tensor(number, device=total.device)
     return model(
-        total, asked, lambda codes, context: network.hidden(codes, layer.expand(len(codes)), context),
+        total, asked, lambda codes, context, _: network.hidden(codes, layer.expand(len(codes)), context),
         lambda rows: network.logits(network.finish(rows), layer),
     )  # fmt: skip
 

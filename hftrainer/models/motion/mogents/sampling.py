@@ -15,7 +15,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hftrainer.models.motion.mdm.packing import is_packed
 from hftrainer.models.motion.mogents.transformer import Context, Transformer
+from hftrainer.models.side_by_side import groups, side_by_side
 
 #: Numbers whose logarithm is taken are at least this.
 TINY = 1e-20
@@ -215,7 +217,8 @@ class Guided:
         real: ``(B, T)`` bool.
         guidance: 1 is the text alone.
         unconditional: the text is not read at all.
-        merged: both halves as one batch; otherwise two passes, the text's first, as the authors have it.
+        merged: both halves as one batch, which a packed network takes in groups, each on threads of its own; otherwise
+            two passes, the text's first, as the authors have it.
         mixing: see ``Transformer.context``.
 
     Raises:
@@ -233,21 +236,25 @@ class Guided:
         merged: bool = True,
         mixing: str | None = None,
     ) -> None:
-        nothing, self.guidance = torch.zeros_like(text), guidance
-        self._shown = lambda: network.context(text, real, mixing)
+        self.guidance, self._packed = guidance, merged and is_packed(network)
         self.halves = 1 if unconditional or guidance == 1 else 2
         if self.halves == 2 and not network.config.guidable:
             raise ValueError("guidance must be 1: this network was never trained without its text. Take 1.")
-        self.contexts: list[Context]
-        if self.halves == 1:
-            self.contexts = [network.context(nothing if unconditional else text, real, mixing)]
-        elif merged:
-            self.contexts = [network.context(torch.cat((text, nothing)), real.repeat(2, 1), mixing)]
-        else:
-            self.contexts = [network.context(part, real, mixing) for part in (text, nothing)]
+        nothing = torch.zeros_like(text)
+        texts = [text, nothing] if self.halves == 2 else [nothing if unconditional else text]
+        batch, places = len(text), (network.prefix + real.shape[1]) * network.config.columns
+
+        def passes(halves: list[Tensor]) -> list[_Pass]:
+            """Rows of the batch and contexts: a packed network's in groups, another's all in one."""
+            told, rows = torch.cat(halves), torch.arange(batch, device=text.device).repeat(len(halves))
+            parts = groups(len(rows), places) if self._packed else [slice(0, len(rows))]
+            return [(rows[part], network.context(told[part], real[rows[part]], mixing)) for part in parts]
+
+        self._shown = lambda: passes(texts[:1])
+        self._passes = passes(texts) if merged else [one for half in texts for one in passes([half])]
 
     def __call__(
-        self, inputs: Tensor, chosen: Tensor, hidden: Callable[[Tensor, Context], Tensor],
+        self, inputs: Tensor, chosen: Tensor, hidden: Callable[[Tensor, Context, Tensor], Tensor],
         logits: Callable[[Tensor], Tensor], apart: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """``(n, K)`` guided logits of the chosen cells.
@@ -255,17 +262,26 @@ class Guided:
         Args:
             inputs: ``(B, N, ...)`` what the network reads.
             chosen: ``(B, N)`` bool.
-            hidden: inputs and a context -> ``(B, N, D)``.
+            hidden: inputs, a context and chosen cells of some samples -> ``(B, N, D)``.
             logits: ``(n, D)`` -> ``(n, K)``.
             apart: ``(n, K)`` logits without the text, where they are known already.
         """
+
+        def one(part: _Pass) -> Tensor:
+            rows, context = part
+            return logits(hidden(inputs[rows], context, chosen[rows])[chosen[rows]]).float()
+
+        def all_of(passes: list[_Pass]) -> Tensor:
+            return torch.cat(side_by_side(one, passes) if self._packed else [one(part) for part in passes])
+
         if apart is not None:
-            shown = logits(hidden(inputs, self._shown())[chosen]).float()
-        elif len(self.contexts) == 2:
-            shown, apart = (logits(hidden(inputs, context)[chosen]).float() for context in self.contexts)
+            shown = all_of(self._shown())
         elif self.halves == 2:
-            both = hidden(torch.cat((inputs, inputs)), self.contexts[0])[chosen.repeat(2, 1)]
-            shown, apart = logits(both).float().chunk(2)
+            shown, apart = all_of(self._passes).chunk(2)
         else:
-            return logits(hidden(inputs, self.contexts[0])[chosen]).float()
+            return all_of(self._passes)
         return apart + self.guidance * (shown - apart)
+
+
+#: Samples that go together, and their context.
+_Pass = tuple[Tensor, Context]

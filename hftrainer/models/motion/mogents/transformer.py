@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from hftrainer.models.motion.mdm.config import MDMConfig
 from hftrainer.models.motion.mdm.network import Layer, position_table
+from hftrainer.models.motion.mdm.packing import is_packed
 
 #: How the attention among columns gives its result back to the cells; see ``TransformerConfig.mixing``.
 MIXINGS = ("none", "sample", "batch")
@@ -131,7 +132,7 @@ class Context:
         real: ``(B, T)`` bool, True where a token frame is real.
         frames: samples and token frames of the real ones.
         bias: ``(B, H, 1, P * J + N)`` of the first stage: 0, or minus infinity where there is nothing to attend to;
-            in bfloat16 none where that is nowhere.
+            of packed networks none where that is nowhere.
         time_bias: ``(B * J, H, 1, P + T)`` of the stage along time, ``(B * J, H, 1, T)`` where it reads no prefix.
         told: whether the stage along time reads the prefix.
         entered: ``(K + 2, D)`` of mask transformers, where nothing is trained: each token as the layers read it.
@@ -236,7 +237,7 @@ class Transformer(nn.Module):
         return Context(token, real, real.nonzero(as_tuple=True), bias, time_bias, source, told=told)
 
     def _bias(self, real: Tensor) -> Tensor | None:
-        if self.text.weight.dtype == torch.bfloat16 and bool(real.all()):
+        if is_packed(self) and bool(real.all()):
             return None
         none = torch.zeros(real.shape, dtype=self.text.weight.dtype, device=real.device)
         return none.masked_fill(~real, float("-inf"))[:, None, None].expand(-1, self.config.heads, -1, -1)

@@ -1,49 +1,61 @@
-"""MoGenTS' and MoMask's networks with products in bfloat16, for making motion on a processor.
+"""MoGenTS' and MoMask's networks for making motion on a processor: weights laid out once for their products.
 
-Their transformers' layers are those of ``models.motion.mdm.rounding``. Legend as in ``transformer.py``.
+Their transformers' layers are those of ``models.motion.mdm.packing``. Legend as in ``transformer.py``.
 """
 
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hftrainer.models.convolution import Decoder
-from hftrainer.models.motion.mdm.rounding import RoundedEnd, RoundedLayer
+from hftrainer.models.motion.mdm.packing import PackedEnd, PackedLayer, twin_with
 from hftrainer.models.motion.mogents.length import LengthEstimator
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.official import Network
+from hftrainer.models.motion.mogents.residual import ResidualTransformer
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
-from hftrainer.models.motion.mogents.transformer import Transformer
+
+Stack = TypeVar("Stack", MaskedTransformer, ResidualTransformer)
 
 
-def rounded(network: Network) -> Network:
-    """A copy in bfloat16: a transformer wholly; of a motion tokenizer the layers with weights, its codes as they are.
+def packed(network: Network, dtype: torch.dtype) -> Network:
+    """A twin whose products have a precision: of a transformer all of them; of a motion tokenizer, whose codes stay as
+    they are, those of the layers with weights.
 
     Args:
-        network: in evaluation mode; the length estimator is cheap and comes back as it is.
+        network: in evaluation mode; the length estimator is cheap and comes back as it is, and so does a motion
+            tokenizer in single precision.
+        dtype: float32, where what is not packed is shared with the network, or bfloat16.
     """
-    if isinstance(network, LengthEstimator):
+    if isinstance(network, MaskedTransformer):
+        masked = _packed_transformer(network, dtype)
+        masked.nothing = {}
+        return masked
+    if isinstance(network, ResidualTransformer):
+        return _packed_transformer(network, dtype)
+    if isinstance(network, LengthEstimator) or dtype == torch.float32:
         return network
     twin = copy.deepcopy(network)
-    if isinstance(twin, Transformer):
-        twin.bfloat16()
-        if isinstance(twin, MaskedTransformer):
-            twin.nothing = {}
-        if next(twin.parameters()).device.type == "cpu":
-            for stage in (name for name in twin.STAGES if hasattr(twin, name)):
-                setattr(twin, stage, nn.ModuleList(RoundedLayer(layer) for layer in getattr(network, stage)))
-        return twin
     for part in twin.modules():
         if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d):
             part.bfloat16()
     if isinstance(network, MoGenTSTokenizer) and isinstance(twin, MoGenTSTokenizer):
-        twin.mix = RoundedEnd(network.mix)  # type: ignore[assignment]
+        twin.mix = PackedEnd(network.mix, dtype)  # type: ignore[assignment]
         twin.grid_decoder = RoundedDecoder(twin.grid_decoder, network.grid_decoder)  # type: ignore[assignment]
     return twin
+
+
+def _packed_transformer(network: Stack, dtype: torch.dtype) -> Stack:
+    stages = {}
+    if next(network.parameters()).device.type == "cpu":
+        stages = {name: nn.ModuleList(PackedLayer(layer, dtype) for layer in getattr(network, name))
+                  for name in network.STAGES if hasattr(network, name)}  # fmt: skip
+    return twin_with(network if dtype == torch.float32 else copy.deepcopy(network).to(dtype), **stages)
 
 
 class DoubledConvolution(nn.Module):
