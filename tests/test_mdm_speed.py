@@ -9,7 +9,7 @@ from hftrainer.models.motion.mdm.network import Condition
 from hftrainer.models.motion.mdm.sampling import sample
 from hftrainer.models.motion.mdm.schedule import Schedule
 from hftrainer.pipelines.mdm import MDMPipeline
-from hftrainer.pipelines.speed import denoising_speed, matmul_ceiling, step_operations
+from hftrainer.pipelines.speed import denoising_speed, product_ceiling, step_operations
 from tests import mdm_tiny
 
 MEAN, SPREAD = 2.0, 0.5
@@ -122,4 +122,4 @@ def test_a_report_of_speed(tmp_path):
     assert report["steps"] == 3 and report["frames_shown"] == 40 and report["bf16_moves_joints"] < 0.05
     assert len(report["denoiser"]) == 4 and all(0 < row["share"] for row in report["denoiser"])
     assert all(row["batch_1_s"] > 0 and row["batch_2_s"] > 0 for row in report["samplers"])
-    assert matmul_ceiling(size=64, repeats=1) > 0
+    assert product_ceiling(size=64, repeats=1) > 0

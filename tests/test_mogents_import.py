@@ -13,7 +13,8 @@ from hftrainer.cli import main
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import read_torch_file
 from hftrainer.models.motion.mogents import official
-from hftrainer.models.motion.mogents.bundle import MoGenTSBundle, config_file
+from hftrainer.models.motion.mogents.bundle import MoGenTSBundle
+from hftrainer.models.motion.mogents.files import config_file
 from hftrainer.models.motion.mogents.official import MOGENTS, MOMASK
 from hftrainer.models.motion.mogents.release import parse_options, read_release
 from hftrainer.models.motion.mogents.verify import verify

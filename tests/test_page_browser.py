@@ -263,9 +263,10 @@ def test_a_motion_dropped_on_the_page_is_changed_and_goes_on(visit, house, walk,
     assert browser.ask(f"{FILM}[1].film.state.last") == 99
     ((start, end),) = browser.ask(f"{FILM}[1].film.made")
     assert (start, end) == pytest.approx((0.39, 1))
-    for frame in (0, 20, 38):  # what was kept is kept
-        one, two = (np.array(browser.ask(f"{FILM}[{k}].film.joints({frame})")) for k in (0, 1))
-        assert np.abs(one - two).max() < 0.02
+    shown = [[browser.ask(f"{FILM}[{k}].film.joints({frame})") for frame in (0, 20, 38)] for k in (0, 1)]
+    apart = np.subtract(*np.reshape(shown, (2, 3, 22, 3)))
+    apart[..., 1] -= np.median(apart[..., 1])  # the floor is laid under each film as a whole, so also under what is new
+    assert np.abs(apart).max() < 0.02  # what was kept is kept
     clean(browser, house)
 
 

@@ -192,17 +192,10 @@ def _motiongpt(bundle: MotionGPTBundle, quality: dict[str, Any]) -> dict[str, An
     """What the card of ``motiongpt-mini`` says that others do not."""
     name, back = "motiongpt-mini", quality["reconstruction"]
     size = sum(p.numel() for n in (bundle.motion_tokenizer, bundle.language_model) for p in n.parameters()) / 1e6
-    commands = []
-    parts: dict[str, int] = {}
-    for stage in bundle.about["stages"]:
-        s = stage["recipe"]
-        kind = s["settings"].get("stage") or s["kind"].removeprefix("motiongpt-")
-        parts[kind] = parts.get(kind, 0) + 1
-        file = f"{name}-{kind}" + (f"-{parts[kind]}" if parts[kind] > 1 else "")
-        commands.append(f"hftrainer train recipes/{file}.toml -o runs/{file}   {_note(stage)}")
+    commands, files = _training(name, bundle.about["stages"])
     chosen = asdict(bundle.sampling)
     sampling = " ".join(f"--{k.replace('_', '-')} {chosen[k]:g}" for k in _SAMPLING)
-    last = f"--tokenizer runs/{name}-tokenizer-{parts['tokenizer']}/artifact"
+    last = [file for file in files if "-tokenizer" in file][-1]
     return {
         "what": f"A MotionGPT of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes "
                 "a motion, a\nmotion a sentence.",
@@ -218,19 +211,28 @@ def _motiongpt(bundle: MotionGPTBundle, quality: dict[str, Any]) -> dict[str, An
             "python tools/word_vectors.py --data data/mocap --dictionary /usr/share/dict/american-english-small "
             "--count 17000 -o data/words",
             *commands,
-            f"python tools/built_in.py runs/{file}/artifact {last} {sampling}",
+            f"python tools/built_in.py runs/{files[-1]}/artifact --tokenizer runs/{last}/artifact {sampling}",
         ]),
         "index": "model_index.json",
     }  # fmt: skip
 
 
+def _training(name: str, stages: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """The commands that trained an artifact, and the names of their recipes; a further run of a kind has a number."""
+    commands, files, seen = [], [], dict[str, int]()
+    for stage in stages:
+        recipe = stage["recipe"]
+        kind = recipe["settings"].get("stage") or recipe["kind"].partition("-")[2]
+        seen[kind] = seen.get(kind, 0) + 1
+        files.append("-".join([name, *([kind] if kind else []), *([str(seen[kind])] if seen[kind] > 1 else [])]))
+        commands.append(f"hftrainer train recipes/{files[-1]}.toml -o runs/{files[-1]}   {_note(stage)}")
+    return commands, files
+
+
 def _mdm(bundle: MDMBundle, quality: dict[str, Any]) -> dict[str, Any]:
     """What the card of ``mdm-mini`` says that others do not."""
     size, kept = sum(p.numel() for p in bundle.network.parameters()) / 1e6, quality["editing"]
-    commands = []
-    for at, stage in enumerate(bundle.about["stages"]):
-        file = "mdm-mini" + (f"-{at + 1}" if at else "")
-        commands.append(f"hftrainer train recipes/{file}.toml -o runs/{file}   {_note(stage)}")
+    commands, files = _training("mdm-mini", bundle.about["stages"])
     return {
         "what": f"An MDM of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes a "
                 "motion, by\ndenoising in 50 steps, and a motion is changed in part. Sentences are read by the "
@@ -247,7 +249,7 @@ def _mdm(bundle: MDMBundle, quality: dict[str, Any]) -> dict[str, Any]:
         "commands": "\n".join([
             "hftrainer data build mocap --from captures/pack -o data/mocap",
             *commands,
-            f"python tools/built_in.py runs/{file}/artifact --guidance {bundle.guidance:g} "
+            f"python tools/built_in.py runs/{files[-1]}/artifact --guidance {bundle.guidance:g} "
             f"--frames {bundle.usual_frames} --candidates {bundle.candidates}",
         ]),
         "index": "mdm_config.json",
@@ -257,12 +259,8 @@ def _mdm(bundle: MDMBundle, quality: dict[str, Any]) -> dict[str, Any]:
 def _mogents(bundle: MoGenTSBundle, quality: dict[str, Any]) -> dict[str, Any]:
     """What the card of ``mogents-mini`` says that others do not."""
     size = sum(p.numel() for network in bundle.networks.values() for p in network.parameters()) / 1e6
-    back, kept, commands = quality["reconstruction"], quality["editing"], []
-    for stage in bundle.about["stages"]:
-        file = f"mogents-mini-{stage['recipe']['kind'].removeprefix('mogents-')}"
-        if any(file in command for command in commands):
-            file += f"-{sum(file in command for command in commands) + 1}"
-        commands.append(f"hftrainer train recipes/{file}.toml -o runs/{file}   {_note(stage)}")
+    back, kept = quality["reconstruction"], quality["editing"]
+    commands, files = _training("mogents-mini", bundle.about["stages"])
     flags = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in bundle.drawing.items())
     return {
         "what": f"A MoGenTS of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes a "
@@ -284,7 +282,7 @@ def _mogents(bundle: MoGenTSBundle, quality: dict[str, Any]) -> dict[str, Any]:
         "commands": "\n".join([
             "hftrainer data build mocap --from captures/pack -o data/mocap",
             *commands,
-            f"python tools/built_in.py runs/{file}/artifact {flags} --candidates {bundle.candidates}",
+            f"python tools/built_in.py runs/{files[-1]}/artifact {flags} --candidates {bundle.candidates}",
         ]),
         "index": "mogents_config.json",
     }  # fmt: skip

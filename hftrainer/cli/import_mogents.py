@@ -74,7 +74,8 @@ def run(args: argparse.Namespace, progress: Progress) -> Done:
     check(args)
     progress("loading torch")
     from hftrainer.models.artifact import written_folder
-    from hftrainer.models.motion.mogents.bundle import CONTEXT, MaskedBundle, MoGenTSBundle, read_image_half
+    from hftrainer.models.motion.mogents.bundle import MaskedBundle, MoGenTSBundle
+    from hftrainer.models.motion.mogents.files import CONTEXT, read_image_half
     from hftrainer.models.motion.mogents.release import read_release
     from hftrainer.models.motion.mogents.verify import verify
     from hftrainer.models.motion.momask.bundle import MoMaskBundle

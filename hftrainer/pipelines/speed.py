@@ -15,6 +15,7 @@ from hftrainer.models.motion.mdm.sampling import SAMPLERS, denoiser
 from hftrainer.motion.representation.convert import convert
 from hftrainer.pipelines.denoising import PRECISIONS, drawing_for
 from hftrainer.pipelines.mdm import MDMPipeline
+from hftrainer.pipelines.measuring import product_ceiling
 from hftrainer.pipelines.plain import plain_denoise
 from hftrainer.pipelines.published import published_mdm
 from hftrainer.pipelines.quickest import quickest
@@ -23,29 +24,6 @@ from hftrainer.pipelines.quickest import quickest
 BATCH_BAR, SHARE_BAR = 1.05, 0.75
 PROMPT = "a person walks forward and turns around"
 _quickest = partial(quickest, clock=perf_counter)
-
-
-def matmul_ceiling(precision: str = "fp32", size: int = 1024, repeats: int = 5, device: str = "cpu") -> float:
-    """The best rate of matrix products on this machine now, billions of operations a second.
-
-    Args:
-        precision: ``fp32`` or ``bf16``.
-        size: of the square matrices.
-        repeats: the quickest counts.
-        device: where.
-
-    >>> matmul_ceiling(size=64, repeats=1) > 0
-    True
-    """
-    one = torch.ones(size, size, dtype=PRECISIONS[precision], device=device)
-    one @ one
-
-    def work() -> None:
-        product = one @ one
-        if product.is_cuda:
-            torch.cuda.synchronize()
-
-    return 2 * size**3 / _quickest(work, repeats) / 1e9
 
 
 def step_operations(pipe: MDMPipeline, frames: int, tokens: int = 1) -> int:
@@ -69,7 +47,7 @@ def step_operations(pipe: MDMPipeline, frames: int, tokens: int = 1) -> int:
 
 
 def denoising_speed(
-    model: str | None = None, steps: int | None = None, batch: int = 8, frames: int = 120, repeats: int = 3,
+    model: str | None = None, steps: int | None = None, batch: int = 8, frames: int = 196, repeats: int = 3,
     device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Seconds a motion, the model loaded and warm.
@@ -78,7 +56,7 @@ def denoising_speed(
         model: an MDM artifact; ``None`` is the built-in one, ``mdm`` the published size with weights by formula.
         steps: denoising steps; 20 by default, or as many as the network has.
         batch: motions made together.
-        frames: of each motion.
+        frames: of each motion; those that the published protocol shows a network by default.
         repeats: each measurement is made as often; the quickest counts, so that company on the machine does not.
         device: where.
 
@@ -144,7 +122,7 @@ def _denoiser(pipe: MDMPipeline, frames: int, size: int, precision: str, repeats
     x = torch.zeros(size, config.joints, config.features, shown, device=bundle.device)
     t = torch.zeros(size, dtype=torch.long, device=bundle.device)
     place = str(bundle.device)
-    best = matmul_ceiling(precision, repeats=repeats, device=place)
+    best = product_ceiling(precision, repeats=repeats, device=place)
     with torch.no_grad(), pipe.denoising.products(drawing), pipe.denoising.threads(drawing):
         step(x, t)
 
@@ -153,7 +131,7 @@ def _denoiser(pipe: MDMPipeline, frames: int, size: int, precision: str, repeats
                 torch.cuda.synchronize()
 
         seconds = _quickest(work, 2 * repeats)
-    best = max(best, matmul_ceiling(precision, repeats=repeats, device=place))
+    best = max(best, product_ceiling(precision, repeats=repeats, device=place))
     tokens = 1 if told.text is None else told.text.shape[1]
     passes = size * (1 if guidance is None else 2)
     rate = passes * step_operations(pipe, shown, tokens) / seconds / 1e9

@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from hftrainer.data.humanml3d import Clip
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import check_files, load_weights, read_config, save_weights, write_json, written_folder
-from hftrainer.models.motion.mogents.bundle import MaskedBundle, MoGenTSBundle, read_whole_sentences
+from hftrainer.models.motion.mogents.bundle import MaskedBundle, MoGenTSBundle
+from hftrainer.models.motion.mogents.files import read_whole_sentences
 from hftrainer.models.motion.mogents.length import LengthConfig, LengthEstimator
 from hftrainer.models.motion.momask.bundle import MoMaskBundle
 from hftrainer.models.tower_files import sentence_vectors

@@ -15,7 +15,8 @@ from typing import Any
 
 from hftrainer.errors import ArtifactError
 from hftrainer.models.artifact import check_files, load_weights, read_config, save_weights, write_json, written_folder
-from hftrainer.models.motion.mogents.bundle import MaskedBundle, MoGenTSBundle, read_whole_sentences
+from hftrainer.models.motion.mogents.bundle import MaskedBundle, MoGenTSBundle
+from hftrainer.models.motion.mogents.files import read_whole_sentences
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.residual import ResidualConfig, ResidualTransformer
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer

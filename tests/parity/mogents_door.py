@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hftrainer.models.clip import ClipText, ClipTextConfig, ClipTokens, ClipTower
 from hftrainer.models.motion.mogents import official, official_tokenizer, official_transformers
-from hftrainer.models.motion.mogents.bundle import clip_state
+from hftrainer.models.motion.mogents.files import clip_state
 from hftrainer.models.motion.mogents.length import LengthConfig, LengthEstimator
 from hftrainer.models.motion.mogents.official import Family
 from hftrainer.models.tower_files import build_clip, openai_rows

@@ -174,7 +174,7 @@ class Settings:
         residual_layers: how many layers of residuals are made; none: all.
         renew: MoGenTS: 0, as the authors have it, fills cells of joints from the text alone, and the two streams know
             nothing of each other. Above 0 these cells begin as what the whole poses say, and a few iterations make
-            this share of them anew, the least likely ones.
+            this share of them anew: the first iteration those that come first, the next ones the least likely.
 
     Raises:
         ValueError: numbers out of range.
