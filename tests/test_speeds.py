@@ -114,6 +114,18 @@ def test_a_packed_denoiser_says_what_the_denoiser_says(architecture, dtype, near
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width, out", [(512, 512), (384, 1024), (1024, 384)])
+def test_a_row_of_a_packed_product_is_the_same_whichever_rows_are_beside_it(dtype, width, out):
+    if not packing.packs(dtype):
+        pytest.skip("this processor has no products with weights laid out beforehand")
+    chance = torch.Generator().manual_seed(2)
+    product = packing.PackedLinear(torch.randn(out, width, generator=chance), torch.randn(out, generator=chance), dtype)
+    rows = torch.randn(500, width, generator=chance).to(dtype)
+    whole = product(rows)
+    assert all(torch.equal(product(rows[:count]), whole[:count]) for count in (1, 2, 3, 5, 61, 197))
+
+
 def test_weights_that_change_are_packed_anew():
     """Also those that a training step changed in between; what stayed is not made again."""
     bundle = mdm_tiny.bundle()

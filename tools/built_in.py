@@ -261,7 +261,7 @@ def _mogents(bundle: MoGenTSBundle, quality: dict[str, Any]) -> dict[str, Any]:
     size = sum(p.numel() for network in bundle.networks.values() for p in network.parameters()) / 1e6
     back, kept = quality["reconstruction"], quality["editing"]
     commands, files = _training("mogents-mini", bundle.about["stages"])
-    flags = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in bundle.drawing.items())
+    flags = " ".join(["--drawing", *(f"{name}={value:g}" for name, value in bundle.drawing.items())])
     return {
         "what": f"A MoGenTS of {size:.1f} million parameters that comes with hftrainer: an English sentence becomes a "
                 "motion, by\nfilling masks in tokens of whole poses and of groups of joints, and joints or spans are "
@@ -298,17 +298,17 @@ def main() -> None:
     parser.add_argument("--shortest", type=int, default=0, help="frames at least, where no length is asked for")
     parser.add_argument("--candidates", type=int, default=1, help="drawn for a sentence, of which the best is kept")
     parser.add_argument("--frames", type=int, help="of an MDM, where no length is asked for")
-    parser.add_argument("--residual-guidance", type=float, default=5.0, help="of a MoGenTS")
-    parser.add_argument("--steps", type=int, default=10, help="of a MoGenTS")
+    parser.add_argument("--drawing", nargs="+", default=[], metavar="NAME=NUMBER",
+                        help="of a MoGenTS: its own settings, for example guidance=4 renew=0.3 residual_layers=0")  # fmt: skip
     parser.add_argument("--tokenizer", type=Path, help="stage 1 artifact whose decoder replaces the one that was used")
     parser.add_argument("--card", type=Path, help="JSON of hftrainer bench quality")
     args = parser.parse_args()
     if args.artifact:
         kind = kind_of(args.artifact).name
         if kind == "mogents":
-            drawing = {"guidance": args.guidance, "residual_guidance": args.residual_guidance,
-                       "temperature": args.temperature, "steps": args.steps}  # fmt: skip
-            install_mogents(args.artifact, args.data, args.candidates, drawing)
+            drawing = dict(setting.split("=", 1) for setting in args.drawing)
+            numbers = {name: json.loads(value) for name, value in drawing.items()}
+            install_mogents(args.artifact, args.data, args.candidates, numbers)
         elif kind == "mdm":
             install_mdm(args.artifact, args.data, args.guidance, args.frames, args.candidates)
         else:

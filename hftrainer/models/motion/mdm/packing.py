@@ -184,6 +184,9 @@ def can_pack(network: MDM) -> bool:
 def packed(network: MDM, dtype: torch.dtype) -> MDM:
     """A twin for drawing alone, its large products in either precision; steps and words are read in single precision.
 
+    All products have weights laid out beforehand: unlike torch's own in single precision, a row of theirs is the same
+    bits whichever rows it is multiplied with, so that a motion does not depend on its company.
+
     Args:
         network: one of which ``can_pack`` is true; what is not packed is shared with it.
         dtype: of the products.
@@ -196,8 +199,16 @@ def packed(network: MDM, dtype: torch.dtype) -> MDM:
     True
     """
     layers = nn.ModuleList(PackedLayer(layer, dtype) for layer in network.layers if isinstance(layer, Layer))
-    enter, leave = PackedEnd(network.enter, dtype), PackedEnd(network.leave, dtype)
-    return twin_with(network, enter=enter, leave=leave, layers=layers)
+    parts = {"enter": PackedEnd(network.enter, dtype), "leave": PackedEnd(network.leave, dtype), "layers": layers}
+    parts["time"] = nn.Sequential(*(single(part) for part in network.time))
+    if network.config.condition == "text":
+        parts["text"] = single(network.text)
+    return twin_with(network, **parts)
+
+
+def single(part: nn.Module) -> nn.Module:
+    """A linear layer packed in single precision; anything else as it is."""
+    return PackedEnd(part, torch.float32) if isinstance(part, nn.Linear) else part
 
 
 def twin_with(network: Net, **parts: nn.Module) -> Net:
@@ -214,8 +225,9 @@ def twin_with(network: Net, **parts: nn.Module) -> Net:
 
 
 def is_packed(network: nn.Module) -> bool:
-    """Whether a network has packed layers."""
-    return any(isinstance(part, PackedLayer) for part in network.modules())
+    """Whether a network's layers are packed."""
+    layers = getattr(network, "layers", None)
+    return isinstance(layers, nn.ModuleList) and len(layers) > 0 and isinstance(layers[0], PackedLayer)
 
 
 class Twins(Generic[Made]):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -123,12 +124,12 @@ def denoiser(network: MDM, condition: Condition, guidance: float | Tensor | None
         return lambda x, t: in_groups(network, x, t, condition)
     if not network.config.guidable:
         raise ValueError("guidance must be 1: this network was never trained without its condition. Take 1.")
-    apart = condition.hide()
+    apart, twice = condition.hide(), cache(condition.with_hidden)
 
     def call(x: Tensor, t: Tensor) -> Tensor:
         scale = torch.as_tensor(guidance, dtype=x.dtype, device=x.device).expand(len(x)).view(-1, 1, 1, 1)
         if merged:
-            both = in_groups(network, torch.cat((x, x)), torch.cat((t, t)), condition.with_hidden(len(x)))
+            both = in_groups(network, torch.cat((x, x)), torch.cat((t, t)), twice(len(x)))
             shown, hidden = both[: len(x)], both[len(x) :]
         else:
             shown, hidden = network(x, t, condition), network(x, t, apart)

@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hftrainer.models.convolution import Decoder
-from hftrainer.models.motion.mdm.packing import PackedEnd, PackedLayer, twin_with
+from hftrainer.models.motion.mdm.packing import PackedEnd, PackedLayer, single, twin_with
 from hftrainer.models.motion.mogents.length import LengthEstimator
 from hftrainer.models.motion.mogents.masked import MaskedTransformer
 from hftrainer.models.motion.mogents.official import Network
 from hftrainer.models.motion.mogents.residual import ResidualTransformer
 from hftrainer.models.motion.mogents.tokenizer import MoGenTSTokenizer
+
+#: Linear layers of a transformer around its stages.
+_ENDS = ("enter", "text", "dense", "leave")
 
 Stack = TypeVar("Stack", MaskedTransformer, ResidualTransformer)
 
@@ -55,7 +58,9 @@ def _packed_transformer(network: Stack, dtype: torch.dtype) -> Stack:
     if next(network.parameters()).device.type == "cpu":
         stages = {name: nn.ModuleList(PackedLayer(layer, dtype) for layer in getattr(network, name))
                   for name in network.STAGES if hasattr(network, name)}  # fmt: skip
-    return twin_with(network if dtype == torch.float32 else copy.deepcopy(network).to(dtype), **stages)
+    if dtype != torch.float32:
+        return twin_with(copy.deepcopy(network).to(dtype), **stages)
+    return twin_with(network, **stages, **{name: single(getattr(network, name)) for name in _ENDS if stages})
 
 
 class DoubledConvolution(nn.Module):

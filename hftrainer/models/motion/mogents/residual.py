@@ -98,7 +98,7 @@ class ResidualTransformer(Transformer):
     def hidden(self, codes: Tensor, layer: Tensor, context: Context) -> Tensor:
         """``(B, N, C)`` sums of codes, ``(B,)`` layers -> ``(B, N, D)``."""
         config = self.config
-        codes = codes.to(self.enter.weight.dtype)
+        codes = codes.to(self.norm.weight.dtype)
         told = F.one_hot(layer, config.quantizers).to(codes.dtype)
         prefix = torch.cat((context.text, self.layer(told)[None]))  # (2, B, D)
         if config.columns == 1:  # frames first in memory, which is the order in which dropout draws

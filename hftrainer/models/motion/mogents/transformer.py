@@ -233,13 +233,13 @@ class Transformer(nn.Module):
             time_bias = self._bias(seen.repeat_interleave(config.columns, 0))
         if config.joint_attention:
             source = sources(real, config.columns, config.mixing if mixing is None else mixing)
-        token = self.text(text.to(self.text.weight.dtype))[None]
+        token = self.text(text.to(self.norm.weight.dtype))[None]
         return Context(token, real, real.nonzero(as_tuple=True), bias, time_bias, source, told=told)
 
     def _bias(self, real: Tensor) -> Tensor | None:
         if is_packed(self) and bool(real.all()):
             return None
-        none = torch.zeros(real.shape, dtype=self.text.weight.dtype, device=real.device)
+        none = torch.zeros(real.shape, dtype=self.norm.weight.dtype, device=real.device)
         return none.masked_fill(~real, float("-inf"))[:, None, None].expand(-1, self.config.heads, -1, -1)
 
     def along_poses(self, prefix: Tensor, x: Tensor, context: Context) -> Tensor:
