@@ -298,16 +298,16 @@ def main() -> None:
     parser.add_argument("--shortest", type=int, default=0, help="frames at least, where no length is asked for")
     parser.add_argument("--candidates", type=int, default=1, help="drawn for a sentence, of which the best is kept")
     parser.add_argument("--frames", type=int, help="of an MDM, where no length is asked for")
-    parser.add_argument("--drawing", nargs="+", default=[], metavar="NAME=NUMBER",
-                        help="of a MoGenTS: its own settings, for example guidance=4 renew=0.3 residual_layers=0")  # fmt: skip
+    drawing = "of a MoGenTS: its own settings, for example guidance=4 renew=0.3 residual_layers=0"
+    parser.add_argument("--drawing", nargs="+", default=[], metavar="NAME=NUMBER", help=drawing)
     parser.add_argument("--tokenizer", type=Path, help="stage 1 artifact whose decoder replaces the one that was used")
     parser.add_argument("--card", type=Path, help="JSON of hftrainer bench quality")
     args = parser.parse_args()
     if args.artifact:
         kind = kind_of(args.artifact).name
         if kind == "mogents":
-            drawing = dict(setting.split("=", 1) for setting in args.drawing)
-            numbers = {name: json.loads(value) for name, value in drawing.items()}
+            settings = dict(setting.split("=", 1) for setting in args.drawing)
+            numbers = {name: json.loads(value) for name, value in settings.items()}
             install_mogents(args.artifact, args.data, args.candidates, numbers)
         elif kind == "mdm":
             install_mdm(args.artifact, args.data, args.guidance, args.frames, args.candidates)
