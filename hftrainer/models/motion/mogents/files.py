@@ -42,7 +42,7 @@ _IMAGE_HALF = ("visual.", "logit_scale", "input_resolution", "context_length", "
 def config_file(family: Family) -> str:
     """Name of an artifact's configuration.
 
-    >>> config_file(MOGENTS)
+    >>> config_file(official.MOGENTS)
     'mogents_config.json'
     """
     return f"{family.name}_config.json"
